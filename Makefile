@@ -1,0 +1,33 @@
+# make chair : install, train on the embedded chairs, print the table of results
+# make test  : install, run every notebook and every test
+VENV   ?= .venv
+PYTHON ?= python3
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+RUN    := runs/chair
+
+.PHONY: chair test readme prepare clean
+
+$(READY): settings.ini setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	touch $@
+
+chair: $(READY)
+	mkdir -p $(RUN)
+	$(BIN)/papermill --cwd nbs nbs/train_chair.ipynb $(RUN)/train_chair.ipynb -p out_dir ../$(RUN)
+	@cat $(RUN)/results.md
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+# after editing a notebook: library, clean notebooks, README
+prepare: $(READY)
+	$(BIN)/nbdev_export
+	$(BIN)/nbdev_clean
+	$(BIN)/jupyter nbconvert --to markdown --log-level ERROR --output-dir . --output README nbs/index.ipynb
+	sed -i 's#](images/#](nbs/images/#g; s#](\([0-9a-z_]*\.ipynb\))#](nbs/\1)#g' README.md
+
+clean:
+	rm -rf runs build dist *.egg-info
