@@ -16,7 +16,7 @@ $(READY): settings.ini setup.py
 
 chair: $(READY)
 	mkdir -p $(RUN)
-	$(BIN)/papermill --cwd nbs nbs/train_chair.ipynb $(RUN)/train_chair.ipynb -p out_dir ../$(RUN)
+	$(BIN)/papermill --log-output --no-progress-bar --cwd nbs nbs/train_chair.ipynb $(RUN)/train_chair.ipynb -p out_dir ../$(RUN)
 	@cat $(RUN)/results.md
 
 test: $(READY)

@@ -270,7 +270,8 @@ def fit(
     out_dir=None,           # folder of checkpoint.safetensors; None: no checkpoints
     device=None,            # default: CUDA if there is one
     resume:bool=True,       # go on from out_dir's checkpoint if there is one
-    progress:bool=True,     # show a progress bar
+    progress=True,          # show a progress bar; a string is its name
+    stop=None,              # threading.Event of a caller that runs fit in a thread: once set, save and stop
 )->list: # history: a dict every log_every steps
     "Train with L_rec + lambda_distill L_distill + lambda_coord L_coord. Ctrl-C saves; the same call resumes."
     cfg = cfg or TrainConfig()
@@ -281,7 +282,7 @@ def fit(
     opt = torch.optim.Adam(model.parameters(), cfg.lr)
     path = Path(out_dir)/'checkpoint.safetensors' if out_dir else None
     start, history = _resume(path, model, opt, cfg) if path and resume and path.exists() else (0, [])
-    _loop(model, opt, bank, features, cfg, path, start, history, progress)
+    _loop(model, opt, bank, features, cfg, path, start, history, progress, stop)
     model.eval()
     return history
 
@@ -293,14 +294,15 @@ def _teacher_features(model, teacher, bank, cfg):
     return FeatureBank(teacher, bank)
 
 # %% ../nbs/11_training.ipynb #11training026
-def _loop(model, opt, bank, features, cfg, path, start, history, progress):
+def _loop(model, opt, bank, features, cfg, path, start, history, progress, stop):
     "Steps start to cfg.steps, with records, checkpoints and a progress bar."
     from tqdm import tqdm
     bf16, rays = use_bf16(cfg.amp, bank.device), min(cfg.objects, bank.n_objects) * cfg.rays
     save = lambda n: path and save_checkpoint(path, model, opt, dict(step=n, train=asdict(cfg), history=history))
     window, t0 = [], time.perf_counter()
     with _deferred_interrupt() as pressed, tqdm(total=cfg.steps, initial=start, disable=not progress,
-                                                mininterval=5, desc='train', unit='step') as bar:
+                                                mininterval=10, unit='step',
+                                                desc=progress if isinstance(progress, str) else 'train') as bar:
         for step in range(start, cfg.steps):
             window.append(_step(model, opt, bank, features, cfg, step, bf16))
             n = step + 1
@@ -312,7 +314,8 @@ def _loop(model, opt, bank, features, cfg, path, start, history, progress):
                 window, t0 = [], time.perf_counter()
                 bar.set_postfix({k: f'{history[-1][k]:.3g}' for k in ('loss', 'psnr', 'rays_per_s')}, refresh=False)
             bar.update()
-            if n == cfg.steps or n % cfg.save_every == 0 or pressed: save(n)
-            if pressed:
+            halt = n < cfg.steps and (pressed or stop and stop.is_set())
+            if n == cfg.steps or n % cfg.save_every == 0 or halt: save(n)
+            if halt:
                 print(f'interrupted after step {n}; ' + (f'saved in {path}, the same call resumes' if path else 'not saved: no out_dir'))
                 raise KeyboardInterrupt
