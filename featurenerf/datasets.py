@@ -163,7 +163,7 @@ def mesh_folder(
     order, n = np.random.default_rng(seed).permutation(len(meshes)), len(meshes)
     if n >= 10 and split != 'all': order = order[dict(train=slice(0, round(.7*n)), val=slice(round(.7*n), round(.8*n)), test=slice(round(.8*n), n))[split]]
     scenes = Parallel(n_jobs if len(order) > 4 else 1)(delayed(_render_mesh)(meshes[i], n_views, size, split == 'train', seed + int(i)) for i in sorted(order))
-    name = f'meshes of {Path(folder).name}' + (' (all objects in every split)' if n < 10 and split != 'all' else '')
+    name = f'folder {Path(folder).name}' + ('' if n >= 10 or split == 'all' else f' (all {n} objects)')
     return SceneSet(scenes, category=meshes[0].category, split=split, name=name)
 
 # %% ../nbs/09_datasets.ipynb #09datasets024

@@ -98,7 +98,8 @@ def train_model(
     p = PRESETS[preset]
     cfg = TrainConfig(**{**p['train'], **overrides})
     config = Config(feature_dim=teacher.dim, box=scenes.box.tolist(), category=scenes.category, teacher=teacher.name, **p['model'])
-    folder, record = Path(out_dir)/name, dict(train=asdict(cfg), model=asdict(config), data=scenes.name, n_scenes=len(scenes), teacher=teacher.revision)
+    folder, record = Path(out_dir)/name, dict(train=asdict(cfg), model=asdict(config), data=scenes.name, teacher=teacher.revision,
+                                              scenes=[s.id for s in scenes], views=list(scenes[0].rgba.shape[:3]))
     done = folder/'history.json'
     if done.exists() and (old := json.loads(done.read_text()))['run'] == json.loads(json.dumps(record)):
         return FeatureNeRF.from_pretrained(folder).to(device or ('cuda' if torch.cuda.is_available() else 'cpu')), old['history']

@@ -20,7 +20,7 @@ from .encoders import pixel_align
 from .losses import color_loss, distill_loss, coord_loss, total_loss
 from .model import Config, FeatureNeRF
 
-# %% ../nbs/11_training.ipynb #11training006
+# %% ../nbs/11_training.ipynb #11training008
 class ViewBank:
     "All views of a list of scenes as tensors on one device."
     def __init__(self,
@@ -49,7 +49,7 @@ class ViewBank:
         (u0, u1), (v0, v1) = bounds(a.any(2), self.W), bounds(a.any(3), self.H)
         return torch.stack([u0, v0, u1, v1], -1)
 
-# %% ../nbs/11_training.ipynb #11training007
+# %% ../nbs/11_training.ipynb #11training009
 @patch
 def images(self:ViewBank,
     objects:Tensor, # (*n,) indices of objects
@@ -58,7 +58,7 @@ def images(self:ViewBank,
     x = self.rgba[objects, views].float().div(255)
     return (x[..., :3] * x[..., 3:] + self.background * (1 - x[..., 3:])).movedim(-1, -3)
 
-# %% ../nbs/11_training.ipynb #11training009
+# %% ../nbs/11_training.ipynb #11training011
 class FeatureBank:
     "Teacher features of a ViewBank's views, computed when needed, remembered while memory lasts."
     def __init__(self,
@@ -86,7 +86,7 @@ class FeatureBank:
             self.store[place] = fresh[:len(keep)]; self.used += len(keep)
         return out.float()
 
-# %% ../nbs/11_training.ipynb #11training011
+# %% ../nbs/11_training.ipynb #11training013
 @dataclass
 class TrainConfig:
     "How to train. The defaults are the paper's (section 4.1)."
@@ -107,7 +107,7 @@ class TrainConfig:
     log_every:int=50              # steps between records
     save_every:int=500            # steps between checkpoints
 
-# %% ../nbs/11_training.ipynb #11training012
+# %% ../nbs/11_training.ipynb #11training014
 def sample_batch(
     bank:ViewBank,      # the data
     cfg:TrainConfig,    # sizes
@@ -130,7 +130,7 @@ def sample_batch(
     return dict(objects=o, source=source, views=views, uv=uv, rays=rays, alpha=x[..., 3],
                 rgb=x[..., :3] * x[..., 3:] + bank.background * (1 - x[..., 3:]))
 
-# %% ../nbs/11_training.ipynb #11training013
+# %% ../nbs/11_training.ipynb #11training015
 def batch_losses(
     model:FeatureNeRF,      # the student
     batch:dict,             # of sample_batch
@@ -155,7 +155,7 @@ def batch_losses(
         losses['coord'] = coord_loss(r.samples('coord').float(), rays.at(r.t), hit, cfg.reduction)
     return losses
 
-# %% ../nbs/11_training.ipynb #11training015
+# %% ../nbs/11_training.ipynb #11training017
 def save_checkpoint(
     path,                # file to write
     model:nn.Module,     # its weights
@@ -173,7 +173,7 @@ def save_checkpoint(
     with open(tmp, 'rb+') as f: os.fsync(f.fileno())
     os.replace(tmp, path)
 
-# %% ../nbs/11_training.ipynb #11training016
+# %% ../nbs/11_training.ipynb #11training018
 def load_checkpoint(
     path,                   # file written by save_checkpoint
     model:FeatureNeRF,      # filled in place
@@ -194,7 +194,7 @@ def load_checkpoint(
     opt.load_state_dict({**opt.state_dict(), 'state': state})
     return info
 
-# %% ../nbs/11_training.ipynb #11training018
+# %% ../nbs/11_training.ipynb #11training020
 def use_bf16(amp:str, device)->bool:
     "Whether to run under bfloat16 autocast: 'bf16', 'off', or 'auto' (where it is native)."
     if amp not in ('auto', 'bf16', 'off'): raise ValueError(f"amp is {amp!r}, expected 'auto', 'bf16' or 'off'")
@@ -209,7 +209,7 @@ def learning_rate(step:int, cfg:TrainConfig)->float:
     warm = min(1, (step + 1) / max(cfg.warmup, 1))
     return cfg.lr * warm * (0.5 * (1 + math.cos(math.pi * step / cfg.steps)) if cfg.schedule == 'cosine' else 1)
 
-# %% ../nbs/11_training.ipynb #11training019
+# %% ../nbs/11_training.ipynb #11training021
 def _check_finite(losses, step, bank, batch):
     "Stop at the first loss that is not a number, and say where it came from."
     bad = [k for k, v in losses.items() if not math.isfinite(v)]
@@ -218,7 +218,7 @@ def _check_finite(losses, step, bank, batch):
         raise FloatingPointError(f'step {step}: loss term {", ".join(bad)} is {losses[bad[0]]}, objects {ids}. Look at their images '
             'for NaN, lower lr, or set clip=1. The last checkpoint is kept; the run resumes from it')
 
-# %% ../nbs/11_training.ipynb #11training020
+# %% ../nbs/11_training.ipynb #11training022
 def _step(model, opt, bank, features, cfg, step, bf16):
     "One optimiser step; returns its losses as numbers."
     batch = sample_batch(bank, cfg, step)
@@ -235,7 +235,7 @@ def _step(model, opt, bank, features, cfg, step, bf16):
     opt.step()
     return record
 
-# %% ../nbs/11_training.ipynb #11training022
+# %% ../nbs/11_training.ipynb #11training024
 @contextmanager
 def _deferred_interrupt():
     "Yields a list that becomes non-empty once Ctrl-C was pressed."
@@ -250,7 +250,7 @@ def _deferred_interrupt():
     try: yield pressed
     finally: signal.signal(signal.SIGINT, old)
 
-# %% ../nbs/11_training.ipynb #11training024
+# %% ../nbs/11_training.ipynb #11training026
 def _resume(path, model, opt, cfg):
     "Step and history of the checkpoint at path, if it belongs to this run."
     info = load_checkpoint(path, model, opt)
@@ -261,7 +261,7 @@ def _resume(path, model, opt, cfg):
                                 'Use the same settings, another out_dir, or resume=False')
     return info['step'], info['history']
 
-# %% ../nbs/11_training.ipynb #11training025
+# %% ../nbs/11_training.ipynb #11training027
 def fit(
     model:FeatureNeRF,      # trained in place
     scenes,                 # training scenes, or a ViewBank
@@ -293,7 +293,7 @@ def _teacher_features(model, teacher, bank, cfg):
         raise ValueError(f'fit: the teacher has {teacher.dim} channels, the model feature_dim={model.config.feature_dim}; they must agree')
     return FeatureBank(teacher, bank)
 
-# %% ../nbs/11_training.ipynb #11training026
+# %% ../nbs/11_training.ipynb #11training028
 def _loop(model, opt, bank, features, cfg, path, start, history, progress, stop):
     "Steps start to cfg.steps, with records, checkpoints and a progress bar."
     from tqdm import tqdm

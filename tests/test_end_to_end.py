@@ -11,9 +11,12 @@ SHARED = os.environ.get('FEATURENERF_SHARED')
 def papermill(out, expect=0, **params):
     cmd = [str(BIN/'papermill'), '--cwd', 'nbs', 'nbs/train_chair.ipynb', str(out/'train_chair.ipynb'), '-p', 'preset', 'smoke', '-p', 'out_dir', str(out)]
     for k, v in params.items(): cmd += ['-p', k, str(v)]
-    run = subprocess.run(cmd, cwd=ROOT, capture_output=True, text=True, env=dict(os.environ, MPLBACKEND='agg'))
+    run = subprocess.run(cmd, cwd=ROOT, capture_output=True, text=True, env=dict(os.environ, MPLBACKEND='agg', OMP_NUM_THREADS='1'))
     assert (run.returncode == 0) == (expect == 0), run.stderr[-3000:]
     return run.stderr
+
+
+same_worker = pytest.mark.xdist_group('chair')  # these share one run
 
 
 @pytest.fixture(scope='module')
@@ -23,6 +26,7 @@ def chair(tmp_path_factory):
     return out
 
 
+@same_worker
 def test_main_job_writes_what_it_promises(chair):
     m = json.loads((chair/'metrics.json').read_text())
     assert {'command', 'parameters', 'data', 'preset', 'commit', 'hardware', 'seconds', 'results', 'differences'} <= set(m)
@@ -41,6 +45,7 @@ def test_main_job_writes_what_it_promises(chair):
     assert pictures >= 7 and plotly == 1
 
 
+@same_worker
 def test_model_loads_in_a_fresh_process_and_readme_code_runs(chair):
     code = re.findall(r'```python\n(.*?)```', (ROOT/'README.md').read_text(), re.S)[0]
     code = code.replace('runs/chair/featurenerf', str(chair/'featurenerf'))
@@ -48,6 +53,7 @@ def test_model_loads_in_a_fresh_process_and_readme_code_runs(chair):
     subprocess.run([sys.executable, '-c', code], cwd=ROOT, check=True)
 
 
+@same_worker
 def test_running_again_loads_and_gives_the_same_numbers(chair):
     before = json.loads((chair/'metrics.json').read_text())
     stamp = (chair/'featurenerf'/'model.safetensors').stat().st_mtime_ns
@@ -72,7 +78,7 @@ def test_bad_parameters_are_one_clear_error(tmp_path, params, message):
 def test_real_meshes(tmp_path):
     papermill(tmp_path, category='car', test_data=f'{SHARED}/meshes')
     m = json.loads((tmp_path/'metrics.json').read_text())
-    assert m['data']['test'].startswith('meshes of') and '2D same mIoU' in m['results']['metrics']['FeatureNeRF']
+    assert m['data']['test'].startswith('folder meshes') and '2D same mIoU' in m['results']['metrics']['FeatureNeRF']
 
 
 @pytest.mark.slow
