@@ -11,7 +11,7 @@ SHARED = os.environ.get('FEATURENERF_SHARED')
 def papermill(out, expect=0, **params):
     cmd = [str(BIN/'papermill'), '--cwd', 'nbs', 'nbs/train_chair.ipynb', str(out/'train_chair.ipynb'), '-p', 'preset', 'smoke', '-p', 'out_dir', str(out)]
     for k, v in params.items(): cmd += ['-p', k, str(v)]
-    run = subprocess.run(cmd, cwd=ROOT, capture_output=True, text=True, env=dict(os.environ, MPLBACKEND='agg', OMP_NUM_THREADS='1'))
+    run = subprocess.run(cmd, cwd=ROOT, capture_output=True, text=True, env={k: v for k, v in os.environ.items() if k != 'MPLBACKEND'} | dict(OMP_NUM_THREADS='1'))
     assert (run.returncode == 0) == (expect == 0), run.stderr[-3000:]
     return run.stderr
 
