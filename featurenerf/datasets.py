@@ -72,7 +72,7 @@ def read_pieces(
         if len(getattr(g, 'faces', ())) == 0: continue
         material, uv, color = _material(g.visual)
         v = (np.asarray(g.vertices) @ T[:3, :3].T + T[:3, 3]) @ R.T
-        pieces.append(dict(vertices=v.astype(np.float32), faces=np.asarray(g.faces), material=material, uv=uv, color=color,
+        pieces.append(dict(vertices=v, faces=np.asarray(g.faces), material=material, uv=uv, color=color,
                            names=(node, name, getattr(getattr(g.visual, 'material', None), 'name', None) or '')))
     if not pieces: raise ValueError(f'{path} holds no triangles; expected a mesh with faces (points and lines cannot be rendered)')
     return pieces
@@ -134,6 +134,10 @@ def read_meshes(
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in MESH_FORMATS)
     if not paths: raise FileNotFoundError(f'{folder} holds no meshes; expected files ending in {", ".join(MESH_FORMATS)}')
     files = {p: read_pieces(p, up, front) for p in paths}
+    all_pieces = [q for pieces in files.values() for q in pieces]
+    if idle := [k for k in mapping or {} if not any(_part_of(q, {k: k}) for q in all_pieces)]:
+        found = sorted({str(n) for q in all_pieces for n in q['names'] if n})
+        raise ValueError(f'mapping: {idle} match no node, geometry or material of {folder}; names there are {", ".join(found[:12])}')
     mapping = mapping or infer_parts(files)
     names = list(dict.fromkeys(mapping.values())) or ['object']
     rest = any(_part_of(q, mapping) is None for pieces in files.values() for q in pieces)
@@ -181,6 +185,7 @@ def load_image(
         raise ValueError(f'{path} has no alpha channel (mode {im.mode}); cut the object out first, for example with rembg, and save it as PNG')
     im = im.convert('RGBA')
     bounds = im.getchannel('A').point(lambda a: 255 * (a > 127)).getbbox()
+    if im.getchannel('A').getextrema()[0] > 127: raise ValueError(f'{path} is opaque everywhere; cut the object out first, for example with rembg')
     if bounds is None: raise ValueError(f'{path} is fully transparent; expected an object with alpha > 0.5')
     side = round(max(bounds[2] - bounds[0], bounds[3] - bounds[1]) / fill)
     cx, cy = (bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2

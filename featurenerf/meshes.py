@@ -826,7 +826,8 @@ class SceneSet:
 def box(self:SceneSet)->Tensor: # (2, 3) lower and upper corner, object frame
     "Box around every object of the set, with 2% of its size to spare."
     b = torch.stack([s.box for s in self.scenes]); lo, hi = b[:, 0].amin(0), b[:, 1].amax(0)
-    return torch.stack([lo - .02*(hi - lo), hi + .02*(hi - lo)])
+    pad = (.02*(hi - lo)).clamp(min=.005) # a flat object needs a box too
+    return torch.stack([lo - pad, hi + pad])
 
 @patch
 def to(self:SceneSet,

@@ -18,7 +18,7 @@ from .rendering import FieldOut, Render, render_rays
 from .encoders import ImageEncoder
 from .fields import FeatureField, Cond
 
-# %% ../nbs/10_model.ipynb #10model006
+# %% ../nbs/10_model.ipynb #10model012
 @dataclass
 class Config:
     "What a FeatureNeRF is made of."
@@ -40,8 +40,13 @@ class Config:
 
     def __post_init__(self): # JSON has no tuples
         self.box = tuple(tuple(map(float, corner)) for corner in self.box)
+        if [len(c) for c in self.box] != [3, 3] or not all(a < b for a, b in zip(*self.box)):
+            raise ValueError(f'Config: box is {self.box}, expected a lower and an upper corner (x, y, z), lower < upper on every axis')
+        if bad := [f'{k}={getattr(self, k)}' for k in ('feature_dim', 'hidden', 'depth', 'n_coarse') if not getattr(self, k) >= 1]:
+            raise ValueError(f'Config: {", ".join(bad)}, expected at least 1')
+        if not 0 <= self.background <= 1: raise ValueError(f'Config: background={self.background}, expected a grey level in [0, 1]')
 
-# %% ../nbs/10_model.ipynb #10model007
+# %% ../nbs/10_model.ipynb #10model013
 class FeatureNeRF(nn.Module, PyTorchModelHubMixin, library_name='featurenerf', tags=['nerf', 'featurenerf']):
     "A field of density, colour and semantic features from one or a few images."
     def __init__(self,
@@ -55,7 +60,7 @@ class FeatureNeRF(nn.Module, PyTorchModelHubMixin, library_name='featurenerf', t
                                   config.n_freqs, config.base)
         self.register_buffer('box', torch.tensor(config.box, dtype=torch.float32), persistent=False)
 
-# %% ../nbs/10_model.ipynb #10model009
+# %% ../nbs/10_model.ipynb #10model015
 @patch
 def encode(self:FeatureNeRF,
     images:Tensor,    # (B, V, 3, H, W) RGB in [0, 1], V views of each of B objects, on the model's background
@@ -67,13 +72,17 @@ def encode(self:FeatureNeRF,
                          'images[None] and drop the alpha channel after compositing on the background')
     if tuple(cameras.shape) != tuple(images.shape[:2]):
         raise ValueError(f'encode: {tuple(images.shape[:2])} (B, V) images but cameras of batch {tuple(cameras.shape)}')
+    if not images.is_floating_point() or (not images.is_cuda and not self.training and images.numel() and images.nan_to_num().abs().max() > 1.01):
+        raise ValueError(f'encode: images are {images.dtype} with values up to {images.max():.3g}, expected float RGB in [0, 1]; divide bytes by 255')
+    if images.shape[-2] * cameras.size[1] != images.shape[-1] * cameras.size[0]:
+        raise ValueError(f'encode: images of {tuple(images.shape[-2:])} pixels but cameras of {cameras.size}; resize them to one aspect ratio')
     if not self.training and not torch.isfinite(images).all():
         bad = (~torch.isfinite(images)).flatten(2).any(-1).nonzero()[0].tolist()
         raise ValueError(f'encode: image of object {bad[0]}, view {bad[1]} holds NaN or infinite values; expected RGB in [0, 1]')
     maps = self.field.trunk.project(self.encoder(images.flatten(0, 1)))
     return Cond(maps.view(*images.shape[:2], *maps.shape[1:]), cameras)
 
-# %% ../nbs/10_model.ipynb #10model013
+# %% ../nbs/10_model.ipynb #10model019
 @patch
 def query(self:FeatureNeRF,
     x:Tensor,       # (B, N, 3) points, object frame
@@ -88,7 +97,7 @@ def query(self:FeatureNeRF,
     values['feature'] = self.field.feature(values['v_nerf'], d)
     return FieldOut(out.sigma.squeeze(2), values)
 
-# %% ../nbs/10_model.ipynb #10model016
+# %% ../nbs/10_model.ipynb #10model022
 @patch
 def _finish(self:FeatureNeRF, r, rays):
     "Add what is exact after compositing: the feature head and the background."
@@ -96,7 +105,7 @@ def _finish(self:FeatureNeRF, r, rays):
     r.values['rgb'] = r.values['rgb'] + (1 - r.acc[..., None]) * self.config.background
     return r
 
-# %% ../nbs/10_model.ipynb #10model017
+# %% ../nbs/10_model.ipynb #10model023
 @patch
 def render(self:FeatureNeRF,
     rays:Rays,            # batch (B, R), object frame
@@ -112,7 +121,7 @@ def render(self:FeatureNeRF,
                     c.depth_sigma, jitter, generator=generator)
     return self._finish(r, rays)
 
-# %% ../nbs/10_model.ipynb #10model024
+# %% ../nbs/10_model.ipynb #10model030
 @patch
 @torch.no_grad()
 def render_pixels(self:FeatureNeRF,
@@ -133,7 +142,7 @@ def render_pixels(self:FeatureNeRF,
         for k in out: out[k][i] = (r.values[k] if k in names else getattr(r, k))[0].to(out[k].dtype)
     return out
 
-# %% ../nbs/10_model.ipynb #10model025
+# %% ../nbs/10_model.ipynb #10model031
 @patch
 def render_image(self:FeatureNeRF,
     camera:Cameras,   # one camera, batch ()
@@ -145,7 +154,7 @@ def render_image(self:FeatureNeRF,
     out = self.render_pixels(pixel_rays(camera).flatten(), cond, names, **kwargs)
     return {k: v.view(*camera.size, *v.shape[1:]) for k, v in out.items()}
 
-# %% ../nbs/10_model.ipynb #10model030
+# %% ../nbs/10_model.ipynb #10model036
 @patch(cls_method=True)
 def _from_pretrained(cls:FeatureNeRF, *, model_id, revision=None, cache_dir=None, force_download=False,
                      local_files_only=False, token=None, map_location='cpu', strict=True, config=None, **kwargs):
@@ -163,7 +172,7 @@ def _from_pretrained(cls:FeatureNeRF, *, model_id, revision=None, cache_dir=None
     model = cls(config, load_encoder=False)
     return model.load_checked(state, str(path)).to(map_location).eval()
 
-# %% ../nbs/10_model.ipynb #10model031
+# %% ../nbs/10_model.ipynb #10model037
 @patch
 def load_checked(self:FeatureNeRF,
     state:dict,  # name -> tensor

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch, torch.nn.functional as F
 from torch import nn, Tensor
 from fastcore.basics import patch
+from .encoders import check_loaded
 
 # %% ../nbs/06_teachers.ipynb #06teachers008
 class Teacher(nn.Module):
@@ -307,6 +308,7 @@ class TimmTeacher(Teacher):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net = _timm_net(timm_name, size, **kw)
+        if file := kw.get('pretrained_cfg_overlay', {}).get('file'): check_loaded(net, file, timm_name)
         super().__init__(name or timm_name, '', 0, 1)
         self.net, self.layer, self.size, self.norm = net, layer % len(red), size, norm
         for k in ('mean', 'std'): self.register_buffer(k, torch.tensor(net.pretrained_cfg[k]).view(3, 1, 1))

@@ -107,6 +107,12 @@ class TrainConfig:
     log_every:int=50              # steps between records
     save_every:int=500            # steps between checkpoints
 
+    def __post_init__(self):
+        least = dict(steps=1, objects=1, rays=1, targets=1, lr=0, warmup=0, clip=0, lambda_distill=0, lambda_coord=0, log_every=1, save_every=1)
+        if bad := [f'{k}={getattr(self, k)} (at least {v})' for k, v in least.items() if not getattr(self, k) >= v]:
+            raise ValueError(f'TrainConfig: {", ".join(bad)}')
+        if self.targets > self.rays: raise ValueError(f'TrainConfig: targets={self.targets} views cannot share rays={self.rays}')
+
 # %% ../nbs/11_training.ipynb #11training014
 def sample_batch(
     bank:ViewBank,      # the data
@@ -224,14 +230,16 @@ def _step(model, opt, bank, features, cfg, step, bf16):
     batch = sample_batch(bank, cfg, step)
     for group in opt.param_groups: group['lr'] = learning_rate(step, cfg)
     g = torch.Generator(bank.device).manual_seed(cfg.seed * 1_000_003 + step)
-    with torch.autocast(bank.device.type, torch.bfloat16, enabled=bf16):
+    # no cache of cast weights: it is shared by threads, and one thread's end would change the other's rounding
+    with torch.autocast(bank.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
         losses = batch_losses(model, batch, bank, features, cfg, g)
     loss = total_loss(losses, cfg.lambda_distill, cfg.lambda_coord)
     record = {k: v.item() for k, v in dict(losses, loss=loss).items()}
     _check_finite(record, step, bank, batch)
     opt.zero_grad(set_to_none=True)
     loss.backward()
-    if cfg.clip: nn.utils.clip_grad_norm_(model.parameters(), cfg.clip)
+    norm = nn.utils.clip_grad_norm_(model.parameters(), cfg.clip or math.inf)
+    _check_finite(dict(gradient=norm.item()), step, bank, batch)              # before it reaches the weights
     opt.step()
     return record
 
@@ -251,12 +259,13 @@ def _deferred_interrupt():
     finally: signal.signal(signal.SIGINT, old)
 
 # %% ../nbs/11_training.ipynb #11training026
-def _resume(path, model, opt, cfg):
+def _resume(path, model, opt, cfg, about):
     "Step and history of the checkpoint at path, if it belongs to this run."
     info = load_checkpoint(path, model, opt)
     free = {'log_every', 'save_every'} | ({'steps'} if cfg.schedule == 'constant' else set())
     differ = [f'{k} ({info["train"].get(k)} there, {v} here)' for k, v in asdict(cfg).items()
               if k not in free and info['train'].get(k) != v]
+    differ += [f'{k} of the run' for k, v in about.items() if info.get('about', {}).get(k) != v]
     if differ: raise ValueError(f'checkpoint {path} was made with other settings: {"; ".join(differ)}. '
                                 'Use the same settings, another out_dir, or resume=False')
     return info['step'], info['history']
@@ -281,8 +290,10 @@ def fit(
     model.to(device).train()
     opt = torch.optim.Adam(model.parameters(), cfg.lr)
     path = Path(out_dir)/'checkpoint.safetensors' if out_dir else None
-    start, history = _resume(path, model, opt, cfg) if path and resume and path.exists() else (0, [])
-    _loop(model, opt, bank, features, cfg, path, start, history, progress, stop)
+    about = dict(model=asdict(model.config), teacher=teacher.revision if features else '', scenes=bank.ids, views=list(bank.rgba.shape[1:4]))
+    about = json.loads(json.dumps(about))
+    start, history = _resume(path, model, opt, cfg, about) if path and resume and path.exists() else (0, [])
+    _loop(model, opt, bank, features, cfg, path, start, history, progress, stop, about)
     model.eval()
     return history
 
@@ -294,11 +305,11 @@ def _teacher_features(model, teacher, bank, cfg):
     return FeatureBank(teacher, bank)
 
 # %% ../nbs/11_training.ipynb #11training028
-def _loop(model, opt, bank, features, cfg, path, start, history, progress, stop):
+def _loop(model, opt, bank, features, cfg, path, start, history, progress, stop, about):
     "Steps start to cfg.steps, with records, checkpoints and a progress bar."
     from tqdm import tqdm
     bf16, rays = use_bf16(cfg.amp, bank.device), min(cfg.objects, bank.n_objects) * cfg.rays
-    save = lambda n: path and save_checkpoint(path, model, opt, dict(step=n, train=asdict(cfg), history=history))
+    save = lambda n: path and save_checkpoint(path, model, opt, dict(step=n, train=asdict(cfg), about=about, history=history))
     window, t0 = [], time.perf_counter()
     with _deferred_interrupt() as pressed, tqdm(total=cfg.steps, initial=start, disable=not progress,
                                                 mininterval=10, unit='step',
