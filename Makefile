@@ -27,7 +27,7 @@ prepare: $(READY)
 	$(BIN)/nbdev_export
 	$(BIN)/nbdev_clean
 	$(BIN)/jupyter nbconvert --to markdown --log-level ERROR --output-dir . --output README nbs/index.ipynb
-	sed -i 's#](images/#](nbs/images/#g; s#](\.\./#](#g; s#](\([0-9a-z_]*\.ipynb\))#](nbs/\1)#g' README.md
+	sed -i 's#](images/#](nbs/images/#g; s#](\.\./#](#g; s#](\([0-9a-z_/]*\.ipynb\))#](nbs/\1)#g' README.md
 
 clean:
 	rm -rf runs build dist *.egg-info

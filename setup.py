@@ -14,7 +14,7 @@ def requirements(key):
 
 
 extras = {name: requirements(f'{name}_requirements') for name in ('notebooks', 'teachers', 'dev')}
-extras['dev'] = sorted({*extras['dev'], *extras['notebooks']})
+extras['dev'] = sorted({*extras['dev'], *extras['notebooks'], *extras['teachers']})
 
 setup(
     name=cfg['lib_name'],
@@ -39,5 +39,6 @@ setup(
         'Programming Language :: Python :: 3',
         'Topic :: Scientific/Engineering :: Image Processing',
     ],
+    entry_points={'console_scripts': ['featurenerf=featurenerf.experiments:main']},
     zip_safe=False,
 )

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from fastcore.basics import patch
 from .cameras import pixel_rays, project
-from .teachers import sample_teacher
+from .encoders import pixel_align
 from .matching import unit_features, transfer_labels, transfer_keypoints
 from .metrics import psnr, ssim, shared_labels, part_iou, keypoint_accuracy
 from .metrics import bootstrap_means, paired_bootstrap
@@ -195,7 +195,7 @@ class TeacherMethod:
             raise ValueError('a teacher sees images and renders none: it has no features of a novel view')
         F = self.feature_map(scene, view)
         size = uv.new_tensor(scene.parts.shape[:0:-1])                                 # (W, H)
-        return sample_teacher(F, (uv / size)[None].to(F.device))[0]
+        return pixel_align(F, (uv / size)[None].to(F.device))[0]
 
     def point_features(self, scene, view, x):
         return self.pixel_features(scene, view, project(scene.cameras[view:view + 1], x[None])[0][0])

@@ -38,27 +38,30 @@ def distill_loss(
     _check(pred, true, 'distill_loss')
     return _squared(pred - true, reduction).mean()
 
-# %% ../nbs/07_losses.ipynb #07losses011
+# %% ../nbs/07_losses.ipynb #07lossesdfe2e0
 def coord_loss(
     pred:Tensor,             # (*batch, S, 3) g_x(v_NeRF) at the samples
     x:Tensor,                # (*batch, S, 3) the samples themselves, object frame
     hit:Tensor=None,         # (*batch,) bool, rays that cross the box; all by default
     reduction:str='mean',    # over the three coordinates
+    per:str='sample',        # what is squared: 'sample', the residual of each (Eq. 8); 'ray', their mean along the ray
 )->Tensor: # scalar
     "L_coord of Eq. 8, averaged over the samples of rays that hit."
     _check(pred, x, 'coord_loss')
-    e = _squared(pred - x, reduction).mean(-1)
+    if per not in ('sample', 'ray'): raise ValueError(f"per is {per!r}, expected 'sample' (Eq. 8) or 'ray' (the authors' code)")
+    e = _squared((pred - x).mean(-2), reduction) if per == 'ray' else _squared(pred - x, reduction).mean(-1)
     if hit is None: return e.mean()
     return torch.where(hit, e, 0).sum() / hit.sum().clamp(min=1)
 
-# %% ../nbs/07_losses.ipynb #07losses014
+# %% ../nbs/07_losses.ipynb #07lossesef0137
 def total_loss(
-    losses:dict,                 # 'rec', and where wanted 'distill' and 'coord'
+    losses:dict,                 # 'rec', and where wanted 'distill' and 'coord'; '_coarse' after a name: of the first pass
     lambda_distill:float=0.25,   # weight of L_distill
     lambda_coord:float=0.25,     # weight of L_coord
 )->Tensor: # scalar
     "L = L_rec + lambda_distill L_distill + lambda_coord L_coord (section 3.3)."
     weight = dict(rec=1., distill=lambda_distill, coord=lambda_coord)
-    if unknown := set(losses) - set(weight):
+    name = {k: k.removesuffix('_coarse') for k in losses}
+    if unknown := set(name.values()) - set(weight):
         raise ValueError(f'total_loss: unknown terms {sorted(unknown)}, expected some of {sorted(weight)}')
-    return sum(weight[k] * v for k, v in losses.items())
+    return sum(weight[name[k]] * v for k, v in losses.items())

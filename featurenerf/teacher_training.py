@@ -10,7 +10,7 @@ __all__ = ['pictures', 'random_colours', 'recolour', 'random_affine', 'random_be
 import math, time
 import torch, torch.nn.functional as F
 from torch import Tensor
-from .teachers import DenseUNet
+from .teacher_basics import DenseUNet
 
 # %% ../nbs/08d_train_teacher.ipynb #08dtrainteac008
 def pictures(

@@ -6,7 +6,7 @@
 __all__ = ['ViewBank', 'FeatureBank', 'TrainConfig', 'sample_batch', 'batch_losses', 'save_checkpoint', 'load_checkpoint',
            'use_bf16', 'learning_rate', 'fit']
 
-# %% ../nbs/11_training.ipynb #11training003
+# %% ../nbs/11_training.ipynb #11training62074b
 import json, math, os, signal, threading, time
 from contextlib import contextmanager
 from dataclasses import dataclass, asdict
@@ -15,10 +15,9 @@ import torch
 from torch import nn, Tensor
 from fastcore.basics import patch
 from .cameras import Cameras, Rays, pixel_rays
-from .sampling import box_interval
 from .encoders import pixel_align
 from .losses import color_loss, distill_loss, coord_loss, total_loss
-from .model import Config, FeatureNeRF
+from .model import VARIANTS, Config, FeatureNeRF
 
 # %% ../nbs/11_training.ipynb #11training008
 class ViewBank:
@@ -58,6 +57,15 @@ def images(self:ViewBank,
     x = self.rgba[objects, views].float().div(255)
     return (x[..., :3] * x[..., 3:] + self.background * (1 - x[..., 3:])).movedim(-1, -3)
 
+# %% ../nbs/11_training.ipynb #11training8f9fbe
+@patch
+def fingerprint(self:ViewBank)->str:
+    "12 hex digits that change with any pixel."
+    import hashlib
+    h = hashlib.sha256(str(tuple(self.rgba.shape)).encode())
+    for x in self.rgba: h.update(x.cpu().contiguous().numpy())
+    return h.hexdigest()[:12]
+
 # %% ../nbs/11_training.ipynb #11training011
 class FeatureBank:
     "Teacher features of a ViewBank's views, computed when needed, remembered while memory lasts."
@@ -86,7 +94,7 @@ class FeatureBank:
             self.store[place] = fresh[:len(keep)]; self.used += len(keep)
         return out.float()
 
-# %% ../nbs/11_training.ipynb #11training013
+# %% ../nbs/11_training.ipynb #11trainingff01e0
 @dataclass
 class TrainConfig:
     "How to train. The defaults are the paper's (section 4.1)."
@@ -102,22 +110,38 @@ class TrainConfig:
     lambda_distill:float=0.25     # 0: the NeRF-feature baseline, the teacher is not even run
     lambda_coord:float=0.25
     reduction:str='mean'          # of squared errors over channels: 'mean' or 'sum'
+    coord_per:str='sample'        # what the coordinate loss squares: 'sample' (Eq. 8) or 'ray' (the authors' code)
+    both_passes:bool=False        # losses on the coarse pass too
+    box_steps:int=-1              # steps whose rays lie in the object's image bounding box; then the whole image. -1: all steps
+    soft_mask:bool=True           # teacher features are multiplied by alpha; False: by alpha > 0
     amp:str='auto'                # 'bf16', 'off' or 'auto': bfloat16 where the device multiplies it natively
     seed:int=0
     log_every:int=50              # steps between records
     save_every:int=500            # steps between checkpoints
 
     def __post_init__(self):
-        least = dict(steps=1, objects=1, rays=1, targets=1, lr=0, warmup=0, clip=0, lambda_distill=0, lambda_coord=0, log_every=1, save_every=1)
+        if self.coord_per not in ('sample', 'ray'): raise ValueError(f"TrainConfig: coord_per={self.coord_per!r}, expected 'sample' or 'ray'")
+        least = dict(steps=1, box_steps=-1, objects=1, rays=1, targets=1, lr=0, warmup=0, clip=0, lambda_distill=0, lambda_coord=0, log_every=1, save_every=1)
         if bad := [f'{k}={getattr(self, k)} (at least {v})' for k, v in least.items() if not getattr(self, k) >= v]:
             raise ValueError(f'TrainConfig: {", ".join(bad)}')
         if self.targets > self.rays: raise ValueError(f'TrainConfig: targets={self.targets} views cannot share rays={self.rays}')
 
-# %% ../nbs/11_training.ipynb #11training014
+    @classmethod
+    def variant(cls,
+        name:str='paper', # or 'official', the authors' code
+        **kwargs,         # fields that are to be others
+    ):
+        "How the paper or the authors' code trains."
+        if name not in VARIANTS: raise ValueError(f'variant is {name!r}, expected one of {list(VARIANTS)}')
+        official = dict(coord_per='ray', both_passes=True, box_steps=100_000, soft_mask=False) if name == 'official' else {}
+        return cls(**{**official, **kwargs})
+
+# %% ../nbs/11_training.ipynb #11trainingc53f5d
 def sample_batch(
     bank:ViewBank,      # the data
     cfg:TrainConfig,    # sizes
     step:int,           # with the seed it fixes all random numbers of the step, so that a resumed run repeats them
+    center:float=.5,    # where in a pixel its ray passes (Config.pixel_center)
 )->dict: # objects (B,), source (B,), views (B, T), uv (B, T, R/T, 2), rays (B, R), rgb (B, R, 3), alpha (B, R)
     "Objects, their input views, and rays through target views."
     g = torch.Generator().manual_seed(cfg.seed * 1_000_003 + step)
@@ -129,14 +153,24 @@ def sample_batch(
     unit = torch.rand(B, T, R, 2, generator=g)
     o, source, views, unit = (x.to(bank.device) for x in (o, source, views, unit))
     lo, hi = bank.bbox[o[:, None], views].split(2, -1)
+    if 0 <= cfg.box_steps <= step: lo, hi = torch.zeros_like(lo), hi.new_tensor([bank.W, bank.H]).expand_as(hi)
     pix = (lo[:, :, None] + unit * (hi - lo)[:, :, None]).long()
     x = bank.rgba[o[:, None, None], views[..., None], pix[..., 1], pix[..., 0]].float().div(255).flatten(1, 2)
-    uv = pix + 0.5
+    uv = pix + center
     rays = pixel_rays(bank.cameras[o[:, None], views], uv).reshape(B, T*R)
     return dict(objects=o, source=source, views=views, uv=uv, rays=rays, alpha=x[..., 3],
                 rgb=x[..., :3] * x[..., 3:] + bank.background * (1 - x[..., 3:]))
 
-# %% ../nbs/11_training.ipynb #11training015
+# %% ../nbs/11_training.ipynb #11trainingf68de3
+def _feature_targets(batch, bank, features, cfg, center):
+    "The teacher's features at the batch's pixels (B, R, D), 0 on the background."
+    B, T = batch['views'].shape
+    maps = features(batch['objects'].repeat_interleave(T), batch['views'].flatten())
+    uv = batch['uv'] / batch['uv'].new_tensor([bank.W, bank.H])
+    mask = batch['alpha'] if cfg.soft_mask else batch['alpha'] > 0
+    return pixel_align(maps, uv.flatten(0, 1), center).view(B, -1, maps.shape[1]) * mask[..., None]
+
+# %% ../nbs/11_training.ipynb #11training27318b
 def batch_losses(
     model:FeatureNeRF,      # the student
     batch:dict,             # of sample_batch
@@ -148,17 +182,14 @@ def batch_losses(
     "The three losses of one batch (Eq. 2, 5, 8)."
     o, s, rays = batch['objects'], batch['source'], batch['rays']
     cond = model.encode(bank.images(o, s)[:, None], bank.cameras[o, s][:, None])
-    r = model.render(rays, cond, jitter=True, generator=generator)
-    losses = dict(rec=color_loss(r.values['rgb'], batch['rgb'], cfg.reduction))
-    if cfg.lambda_distill:
-        B, T = batch['views'].shape
-        maps = features(o.repeat_interleave(T), batch['views'].flatten())
-        uv = batch['uv'] / batch['uv'].new_tensor([bank.W, bank.H])
-        target = pixel_align(maps, uv.flatten(0, 1)).view(B, -1, maps.shape[1]) * batch['alpha'][..., None]
-        losses['distill'] = distill_loss(r.values['feature'], target, cfg.reduction)
-    if cfg.lambda_coord:
-        hit = box_interval(rays, model.box)[2]
-        losses['coord'] = coord_loss(r.samples('coord').float(), rays.at(r.t), hit, cfg.reduction)
+    r = model.render(rays, cond, jitter=True, generator=generator, keep_coarse=cfg.both_passes)
+    target = _feature_targets(batch, bank, features, cfg, model.config.pixel_center) if cfg.lambda_distill else None
+    losses = {}
+    for name, p in {'': r, '_coarse': r.coarse}.items():
+        if p is None: continue
+        losses['rec' + name] = color_loss(p.values['rgb'], batch['rgb'], cfg.reduction)
+        if target is not None: losses['distill' + name] = distill_loss(p.values['feature'], target, cfg.reduction)
+        if cfg.lambda_coord: losses['coord' + name] = coord_loss(p.samples('coord').float(), rays.at(p.t), model.hits(rays), cfg.reduction, cfg.coord_per)
     return losses
 
 # %% ../nbs/11_training.ipynb #11training017
@@ -224,10 +255,10 @@ def _check_finite(losses, step, bank, batch):
         raise FloatingPointError(f'step {step}: loss term {", ".join(bad)} is {losses[bad[0]]}, objects {ids}. Look at their images '
             'for NaN, lower lr, or set clip=1. The last checkpoint is kept; the run resumes from it')
 
-# %% ../nbs/11_training.ipynb #11training022
+# %% ../nbs/11_training.ipynb #11training7845e2
 def _step(model, opt, bank, features, cfg, step, bf16):
     "One optimiser step; returns its losses as numbers."
-    batch = sample_batch(bank, cfg, step)
+    batch = sample_batch(bank, cfg, step, model.config.pixel_center)
     for group in opt.param_groups: group['lr'] = learning_rate(step, cfg)
     g = torch.Generator(bank.device).manual_seed(cfg.seed * 1_000_003 + step)
     # no cache of cast weights: it is shared by threads, and one thread's end would change the other's rounding
@@ -258,19 +289,19 @@ def _deferred_interrupt():
     try: yield pressed
     finally: signal.signal(signal.SIGINT, old)
 
-# %% ../nbs/11_training.ipynb #11training026
+# %% ../nbs/11_training.ipynb #11training8edf7b
 def _resume(path, model, opt, cfg, about):
     "Step and history of the checkpoint at path, if it belongs to this run."
     info = load_checkpoint(path, model, opt)
     free = {'log_every', 'save_every'} | ({'steps'} if cfg.schedule == 'constant' else set())
-    differ = [f'{k} ({info["train"].get(k)} there, {v} here)' for k, v in asdict(cfg).items()
-              if k not in free and info['train'].get(k) != v]
+    there = {**asdict(TrainConfig()), **info['train']}                # a setting added since then had its default
+    differ = [f'{k} ({there[k]} there, {v} here)' for k, v in asdict(cfg).items() if k not in free and there[k] != v]
     differ += [f'{k} of the run' for k, v in about.items() if info.get('about', {}).get(k) != v]
     if differ: raise ValueError(f'checkpoint {path} was made with other settings: {"; ".join(differ)}. '
                                 'Use the same settings, another out_dir, or resume=False')
     return info['step'], info['history']
 
-# %% ../nbs/11_training.ipynb #11training027
+# %% ../nbs/11_training.ipynb #11training98b6a4
 def fit(
     model:FeatureNeRF,      # trained in place
     scenes,                 # training scenes, or a ViewBank
@@ -290,7 +321,7 @@ def fit(
     model.to(device).train()
     opt = torch.optim.Adam(model.parameters(), cfg.lr)
     path = Path(out_dir)/'checkpoint.safetensors' if out_dir else None
-    about = dict(model=asdict(model.config), teacher=teacher.revision if features else '', scenes=bank.ids, views=list(bank.rgba.shape[1:4]))
+    about = dict(model=asdict(model.config), teacher=teacher.revision if features else '', scenes=bank.ids, pixels=bank.fingerprint())
     about = json.loads(json.dumps(about))
     start, history = _resume(path, model, opt, cfg, about) if path and resume and path.exists() else (0, [])
     _loop(model, opt, bank, features, cfg, path, start, history, progress, stop, about)

@@ -37,7 +37,7 @@ def test_reading_order(name):
         root = module.split('.')[0]
         if top: assert root not in HEAVY, f'{name} imports {root} at the top; import it where it is used'
         if root in {'ipywidgets', 'plotly'}: assert name == 'explore'
-        if root in {'diffusers', 'transformers'}: assert name == 'teachers'
+        if root in {'diffusers', 'transformers'}: assert name == 'diffusion'
 
 
 def test_import_is_fast_and_light():

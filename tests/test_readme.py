@@ -22,7 +22,7 @@ def test_links_exist():
 def test_readme_is_made_from_index():
     cells = json.loads((ROOT/'nbs'/'index.ipynb').read_text())['cells']
     text = '\n\n'.join(''.join(c['source']) for c in cells)
-    text = re.sub(r'\]\((images/[^)]*|[0-9a-z_]+\.ipynb)\)', r'](nbs/\1)', text)
+    text = re.sub(r'\]\((images/[^)]*|[0-9a-z_/]+\.ipynb)\)', r'](nbs/\1)', text)
     text = text.replace('](../', '](')
     squeeze = lambda s: re.sub(r'\s+', ' ', s).strip()
     assert squeeze(text) == squeeze(README), 'run make prepare'
