@@ -191,7 +191,20 @@ class _ResNet50v2(nn.Module):
         for s in self.stages[:max(stages)]: out.append(x := s(x))
         return [out[s-1] for s in stages]
 
-# %% ../nbs/06a_backbones.ipynb #06abackbones6c0dcd
+# %% ../nbs/06a_backbones.ipynb #06abackbones2ebcf0
+def _regrid(
+    maps:Tensor,  # (B, D, w, w) features
+    size:int,     # of the image, pixels
+    s:int,        # stride, pixels
+    first:float,  # where the first feature stands, pixels from the image's edge
+)->Tensor: # (B, D, size/s, size/s) features that stand at s*i + s/2
+    "A feature map moved onto the regular grid."
+    n, w = size//s, maps.shape[-1]
+    u = ((torch.arange(n)*s + s/2 - first)/s + .5)/w                   # index i lies at (i + 1/2)/w
+    uv = torch.stack(torch.meshgrid(u, u, indexing='xy'), -1).view(1, n*n, 2).expand(len(maps), -1, -1).to(maps)
+    return pixel_align(maps, uv).mT.reshape(len(maps), -1, n, n)
+
+# %% ../nbs/06a_backbones.ipynb #06abackbonesfe22f7
 class ResNet50v2Teacher(Teacher):
     "ImageNet ResNet-50 v2 (ONNX zoo resnet50-v2-7): stage 2 (512 channels, stride 8), 3 (1024, stride 16) or both."
     def __init__(self,
@@ -199,6 +212,7 @@ class ResNet50v2Teacher(Teacher):
         stages:tuple=(3,),  # of 1, 2, 3: later maps are resized to the first one's grid and appended
         size:int=256,       # images are resized to (size, size) pixels, bilinear; a multiple of 32
         seed:int=0,         # of weights='random'
+        aligned:bool=False, # move the maps to where the lookup expects their features
     ):
         stages = (stages,) if isinstance(stages, int) else tuple(stages)
         if not stages or not set(stages) <= {1, 2, 3}:
@@ -210,15 +224,16 @@ class ResNet50v2Teacher(Teacher):
         rand = str(weights) == 'random'
         source = f'random seed {seed}' if rand else _load_resnet50v2(net, weights)
         norm = dict(mean=[.485, .456, .406], std=[.229, .224, .225])
-        revision = f"{source} sha256 {_fingerprint(net.state_dict())} stages {'+'.join(map(str, stages))} size {size}"
+        revision = f"{source} sha256 {_fingerprint(net.state_dict())} stages {'+'.join(map(str, stages))} size {size}" + ' aligned'*aligned
         super().__init__('resnet50v2_imagenet' + ' (random weights)'*rand, revision,
-                         sum((256, 512, 1024)[s-1] for s in stages), 2**(stages[0]+1), stages=list(stages), size=size, **norm)
-        self.net, self.stages, self.size = net, stages, size
+                         sum((256, 512, 1024)[s-1] for s in stages), 2**(stages[0]+1), stages=list(stages), size=size, aligned=aligned, **norm)
+        self.net, self.stages, self.size, self.aligned = net, stages, size, aligned
         for k, v in norm.items(): self.register_buffer(k, torch.tensor(v).view(3, 1, 1))
         self.freeze()
 
     def features(self, x):
         maps = self.net((_fit_to(x, self.size) - self.mean)/self.std, self.stages)
+        if self.aligned: maps = [_regrid(m, self.size, self.size//m.shape[-1], .5) for m in maps]
         grid = maps[0].shape[-2:]
         return torch.cat([F.interpolate(m, size=grid, mode='bilinear', align_corners=False) for m in maps], 1)
 
@@ -267,15 +282,7 @@ class SqueezeNet(nn.Module):
     def forward(self, x): # (B, 3, H, W) normalised -> (B, 1000) logits
         return self.classifier(self.maps(x)[-1]).relu().mean((2, 3))
 
-# %% ../nbs/06a_backbones.ipynb #06abackbones1d1212
-def _regrid(maps, size, s):
-    "A map whose feature i stands at s*i + s - 1/2 pixels, read where the regular grid expects its features."
-    n, w = size//s, maps.shape[-1]
-    u = ((torch.arange(n)*s + s/2 - (s - .5))/s + .5)/w                # index i lies at (i + 1/2)/w
-    uv = torch.stack(torch.meshgrid(u, u, indexing='xy'), -1).view(1, n*n, 2).expand(len(maps), -1, -1).to(maps)
-    return pixel_align(maps, uv).mT.reshape(len(maps), -1, n, n)
-
-# %% ../nbs/06a_backbones.ipynb #06abackbones0837ab
+# %% ../nbs/06a_backbones.ipynb #06abackbones8a0630
 class SqueezeNetTeacher(Teacher):
     "ImageNet SqueezeNet 1.1 (ONNX zoo squeezenet1.1-7): stage 1 (128 channels, stride 4), 2 (256, 8) or 3 (512, 16)."
     def __init__(self,
@@ -301,7 +308,7 @@ class SqueezeNetTeacher(Teacher):
     def features(self, x):
         x = (_fit_to(x, self.size) - self.mean)/self.std
         for s in self.net.stages[:self.stage]: x = s(x)
-        return _regrid(x, self.size, self.stride)
+        return _regrid(x, self.size, self.stride, self.stride - .5)
 
 # %% ../nbs/06a_backbones.ipynb #06abackbonesc75619
 def _load_squeezenet(net, name, weights):

@@ -5,24 +5,28 @@
 # %% auto #0
 __all__ = ['RESNET', 'METHODS', 'label', 'cell_path', 'run_cell', 'run_matrix', 'main', 'read_cells', 'category_results']
 
-# %% ../nbs/14c_experiments.ipynb #14cexperiments2b2a1d
+# %% ../nbs/14c_experiments.ipynb #14cexperiments3fcc7e
 import argparse, json, os, time, traceback
 from functools import lru_cache
 from pathlib import Path
 import torch
 from .teachers import load_teacher
 from .evaluation import Results, TeacherMethod, combine, evaluate, field_methods, novel_view_quality
+from .one_shot import one_shot_iou
 from .runs import PRESETS, commit, hardware, load_data, standard_teacher, train_model, write_json
 
-# %% ../nbs/14c_experiments.ipynb #14cexperiments792c66
+# %% ../nbs/14c_experiments.ipynb #14cexperimentsfeb30f
 RESNET = dict(teacher='resnet50v2_imagenet')
 METHODS = { # name -> what train_model and load_teacher are told; 'only_teacher': nothing is trained
     'teacher-shapes': dict(only_teacher=True, teacher='shapes'),
     'teacher-resnet50v2': dict(only_teacher=True, **RESNET),
     'nerf_feature': dict(teacher=None),
+    'semantic_nerf': dict(teacher=None, one_shot=True),           # a part head on the model of 'nerf_feature', fitted to the source (notebook 14b)
     'shapes': dict(teacher='shapes'),
     'resnet50v2': dict(**RESNET),
     'resnet50v2_s23': dict(**RESNET, options=dict(stages=(2, 3))),
+    'teacher-resnet50v2_aligned': dict(only_teacher=True, **RESNET, options=dict(aligned=True)), # maps moved to the grid (notebook 06a)
+    'resnet50v2_aligned': dict(**RESNET, options=dict(aligned=True)),
     # ablations (Table 3 and beyond)
     'shapes-no-coord': dict(teacher='shapes', train=dict(lambda_coord=0.)),
     'nerf_feature-no-coord': dict(teacher=None, train=dict(lambda_coord=0.)),
@@ -40,13 +44,14 @@ METHODS = { # name -> what train_model and load_teacher are told; 'only_teacher'
     'shapes-raw': dict(teacher='shapes', standardise=False),
     'shapes-official': dict(teacher='shapes', variant='official', standardise=False)}
 
-# %% ../nbs/14c_experiments.ipynb #14cexperiments8abb3c
+# %% ../nbs/14c_experiments.ipynb #14cexperiments584d8a
 def label(
     method:str, # one of METHODS
 )->str: # as tables say it
     "How a method is called in tables."
     base, _, change = method.partition('-')
     if base == 'teacher': return f'teacher ({change})'
+    if base == 'semantic_nerf': return 'SemanticNeRF*'
     name = 'NeRF feature' if METHODS[method]['teacher'] is None else f'FeatureNeRF ({base})'
     return name + (f', {change}' if change else '')
 
@@ -64,7 +69,7 @@ def _guide(m, scenes, preset):
     views, masks = torch.cat([s.images(views=[0, 1]) for s in some]), torch.cat([s.mask[:2] for s in some])
     return raw, standard_teacher(raw, views, masks, min(raw.dim, 128 if preset in ('cpu', 'smoke') else raw.dim))
 
-# %% ../nbs/14c_experiments.ipynb #14cexperimentsb5d7ed
+# %% ../nbs/14c_experiments.ipynb #14cexperiments5e7e57
 def cell_path(results_dir, preset, category, method, seed)->Path:
     "Where a cell's result lies."
     return Path(results_dir)/preset/category/f'{method}-seed{seed}.json'
@@ -91,13 +96,15 @@ def run_cell(
     if m.get('only_teacher'): methods = {label(method): TeacherMethod(raw)}
     else:
         folder = Path(out_dir)/preset/category/f'seed{seed}'
-        model, history = train_model(method, train, guide, preset, folder, device, variant=m.get('variant', 'paper'), model=m.get('model'),
+        name = 'nerf_feature' if m.get('one_shot') else method
+        model, history = train_model(name, train, guide, preset, folder, device, variant=m.get('variant', 'paper'), model=m.get('model'),
                                      seed=seed, **m.get('train', {}))
-        made = dict(json.loads((folder/method/'history.json').read_text()).get('made', {}), last=history[-1])
+        made = dict(json.loads((folder/name/'history.json').read_text()).get('made', {}), last=history[-1])
         fields = field_methods(model, ('v_nerf', 'feature') if guide else ('v_nerf',))
         methods = {label(method) + (', output v' if k == 'feature' else ''): f for k, f in fields.items()}
-        quality = novel_view_quality({label(method): model}, test, p['n_images'], progress=False)
-    results = evaluate(methods, test, p['n_pairs'], progress=False)
+        quality = None if m.get('one_shot') else novel_view_quality({label(method): model}, test, p['n_images'], progress=False)
+    results = (one_shot_iou(model, test, p['n_pairs'], name=label(method), progress=False) if m.get('one_shot') else
+               evaluate(methods, test, p['n_pairs'], progress=False))
     results = results | quality if quality else results
     record = dict(command=f'featurenerf experiments --categories {category} --methods {method} --seeds {seed} --preset {preset}', category=category, method=method,
                   seed=seed, preset=preset, settings=json.loads(json.dumps(m)), data=dict(train=train.name, test=test.name, n_train=len(train), n_test=len(test)),
