@@ -1,12 +1,13 @@
 # make chair : install, train on the embedded chairs, print the table of results
 # make test  : install, run every notebook and every test
+# make experiments : the matrix of category x method x seed behind results.ipynb (hours)
 VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 RUN    := runs/chair
 
-.PHONY: chair test readme prepare clean
+.PHONY: chair test experiments prepare clean
 
 $(READY): settings.ini setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -21,6 +22,10 @@ chair: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# the matrix behind results.ipynb, what is missing of it; ARGS='--categories chair --methods shapes --seeds 0' for a part
+experiments: $(READY)
+	$(BIN)/featurenerf experiments $(ARGS)
 
 # after editing a notebook: library, clean notebooks, README
 prepare: $(READY)
