@@ -6,9 +6,10 @@
 __all__ = ['RESNET', 'METHODS', 'label', 'cell_path', 'run_cell', 'run_matrix', 'read_cells', 'category_results',
            'category_table', 'write_tables', 'main']
 
-# %% ../nbs/14c_experiments.ipynb #14cexperiments6638ff
+# %% ../nbs/14c_experiments.ipynb #14cexperimentsc5614f
 import argparse, json, os, time, traceback
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 import torch
 from .teachers import load_teacher
@@ -16,11 +17,12 @@ from .evaluation import Results, TeacherMethod, combine, evaluate, field_methods
 from .one_shot import one_shot_iou
 from .runs import PRESETS, commit, hardware, load_data, standard_teacher, summary_table, train_model, write_json
 
-# %% ../nbs/14c_experiments.ipynb #14cexperimentsfeb30f
+# %% ../nbs/14c_experiments.ipynb #14cexperimentse7b5de
 RESNET = dict(teacher='resnet50v2_imagenet')
 METHODS = { # name -> what train_model and load_teacher are told; 'only_teacher': nothing is trained
     'teacher-shapes': dict(only_teacher=True, teacher='shapes'),
     'teacher-resnet50v2': dict(only_teacher=True, **RESNET),
+    'teacher-resnet50v2_s23': dict(only_teacher=True, **RESNET, options=dict(stages=(2, 3))),
     'nerf_feature': dict(teacher=None),
     'semantic_nerf': dict(teacher=None, one_shot=True),           # a part head on the model of 'nerf_feature', fitted to the source (notebook 14b)
     'shapes': dict(teacher='shapes'),
@@ -70,7 +72,19 @@ def _guide(m, scenes, preset):
     views, masks = torch.cat([s.images(views=[0, 1]) for s in some]), torch.cat([s.mask[:2] for s in some])
     return raw, standard_teacher(raw, views, masks, min(raw.dim, 128 if preset in ('cpu', 'smoke') else raw.dim))
 
-# %% ../nbs/14c_experiments.ipynb #14cexperiments5e7e57
+# %% ../nbs/14c_experiments.ipynb #14cexperiments84a585
+def _read_cell(path):
+    "(Results, record) of a result file; a damaged one is one clear error."
+    try:
+        d = json.loads(path.read_text())
+        r = Results.from_json(json.dumps(d.pop('results')))
+        if path != cell_path(path.parents[2], d['preset'], d['category'], d['method'], d['seed']): raise ValueError(f"it says {d['category']} {d['method']} seed {d['seed']}")
+        label(d['method'])
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, FileNotFoundError) as e:
+        raise ValueError(f'{path} is damaged, or not the cell its name says ({type(e).__name__}: {e}); delete it, and run its cell again') from None
+    return r, d
+
+# %% ../nbs/14c_experiments.ipynb #14cexperiments82a3bd
 def cell_path(results_dir, preset, category, method, seed)->Path:
     "Where a cell's result lies."
     return Path(results_dir)/preset/category/f'{method}-seed{seed}.json'
@@ -88,9 +102,16 @@ def run_cell(
 )->Path: # of the result file
     "Train (or resume, or load) and evaluate one cell, unless its result is there."
     if method not in METHODS: raise ValueError(f'method is {method!r}, expected one of {list(METHODS)}')
-    path = cell_path(results_dir, preset, category, method, seed)
-    if path.exists(): return path
-    m, p, t0 = METHODS[method], PRESETS[preset]['eval'], time.perf_counter()
+    if preset not in PRESETS: raise ValueError(f'preset is {preset!r}, expected one of {list(PRESETS)}')
+    path, m = cell_path(results_dir, preset, category, method, seed), METHODS[method]
+    asked = dict(settings=json.loads(json.dumps(m)), source=str(data))
+    if path.exists():
+        there = dict({'source': 'shapes'}, **_read_cell(path)[1])
+        if differ := [f'{k} ({there.get(k)} there, {v} here)' for k, v in asked.items() if there.get(k) != v]:
+            raise ValueError(f'{path} is a result of other settings: {"; ".join(differ)}; give another results_dir, or delete it')
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    p, t0 = PRESETS[preset]['eval'], time.perf_counter()
     train, test = _data(data, category, preset, n_jobs)
     raw, guide = _guide(m, train, preset)
     made, quality = {}, None
@@ -108,12 +129,12 @@ def run_cell(
                evaluate(methods, test, p['n_pairs'], progress=False))
     results = results | quality if quality else results
     record = dict(command=f'featurenerf experiments --categories {category} --methods {method} --seeds {seed} --preset {preset}', category=category, method=method,
-                  seed=seed, preset=preset, settings=json.loads(json.dumps(m)), data=dict(train=train.name, test=test.name, n_train=len(train), n_test=len(test)),
+                  seed=seed, preset=preset, **asked, data=dict(train=train.name, test=test.name, n_train=len(train), n_test=len(test)),
                   teacher=guide.card() if guide else None, commit=commit(), hardware=hardware(), training=made, seconds=round(time.perf_counter() - t0))
     write_json(path, dict(record, results=json.loads(results.to_json(per_pair=True))), indent=None)
     return path
 
-# %% ../nbs/14c_experiments.ipynb #14cexperimentsa6ef56
+# %% ../nbs/14c_experiments.ipynb #14cexperiments456856
 def _worker(cell):
     "One cell in a process of its own; returns what went wrong, or None."
     torch.set_num_threads(1)
@@ -129,12 +150,15 @@ def run_matrix(
     from tqdm import tqdm
     todo, failed = [c for c in cells if not cell_path(c['results_dir'], c['preset'], c['category'], c['method'], c['seed']).exists()], []
     print(f'{len(cells)} cells, {len(cells) - len(todo)} done before')
-    run = Parallel(n_jobs=jobs, return_as='generator')(delayed(_worker)(c) for c in todo) if jobs > 1 else map(_worker, todo)
-    for cell, error in zip(todo, tqdm(run, total=len(todo), desc='cells', unit='cell')):
+    todo.sort(key=lambda c: bool(METHODS[c['method']].get('one_shot')))             # after the models they read
+    def run(cells): return Parallel(n_jobs=jobs, return_as='generator')(delayed(_worker)(c) for c in cells) if jobs > 1 else map(_worker, cells)
+    last = [c for c in todo if METHODS[c['method']].get('one_shot')]
+    errors = chain(run(todo[:len(todo) - len(last)]), (e for part in [last] for e in run(part)))
+    for cell, error in zip(todo, tqdm(errors, total=len(todo), desc='cells', unit='cell')):
         if error: failed.append((cell, error)); tqdm.write(f"failed: {cell['category']} {cell['method']} seed {cell['seed']}: {error.splitlines()[-1]}")
     return failed
 
-# %% ../nbs/14c_experiments.ipynb #14cexperiments3cd9d2
+# %% ../nbs/14c_experiments.ipynb #14cexperiments124e93
 def read_cells(
     results_dir='results/experiments', # result files
     preset:str='cpu',                  # which of them
@@ -142,8 +166,7 @@ def read_cells(
     "All cells that are there."
     out = {}
     for f in sorted(Path(results_dir, preset).glob('*/*-seed*.json')):
-        try: d = json.loads(f.read_text()); r = Results.from_json(json.dumps(d.pop('results')))
-        except (ValueError, KeyError) as e: raise ValueError(f'{f} is damaged ({type(e).__name__}: {e}); delete it, and run its cell again') from None
+        r, d = _read_cell(f)
         out.setdefault(d['category'], {}).setdefault(d['method'], {})[d['seed']] = r, d
     return out
 
@@ -206,3 +229,6 @@ def main(argv=None):
     for cell, error in failed: print(f"\n{cell['category']} {cell['method']} seed {cell['seed']}\n{error}")
     if failed: raise SystemExit(f'{len(failed)} of {len(cells)} cells failed; the same command tries them again')
     print('\n'.join(f'tables: {f}' for f in write_tables(a.results_dir, a.preset)))
+
+# %% ../nbs/14c_experiments.ipynb #14cexperimentsce28f8
+if __name__ == '__main__' and '__file__' in globals(): main()    # python -m featurenerf.experiments; not in this notebook

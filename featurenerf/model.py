@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['VARIANTS', 'Config', 'FeatureNeRF']
 
-# %% ../nbs/10_model.ipynb #10model003
+# %% ../nbs/10_model.ipynb #10modelbeda80
 from dataclasses import dataclass
 from pathlib import Path
 import torch
@@ -16,9 +16,9 @@ from .cameras import Cameras, Rays, pixel_rays
 from .sampling import box_interval
 from .rendering import FieldOut, Render, render_rays
 from .encoders import ImageEncoder
-from .fields import FeatureField, Cond
+from .fields import FIELD_CHOICES, FeatureField, Cond
 
-# %% ../nbs/10_model.ipynb #10model9ef517
+# %% ../nbs/10_model.ipynb #10model1886f8
 @dataclass
 class Config:
     "What a FeatureNeRF is made of."
@@ -55,26 +55,33 @@ class Config:
 
     def __post_init__(self): # JSON has no tuples
         self.box = tuple(tuple(map(float, corner)) for corner in self.box)
-        if self.bounds is not None: self.bounds = tuple(map(float, self.bounds))
+        if self.bounds is not None:
+            self.bounds = tuple(map(float, self.bounds))
+            if len(self.bounds) != 2: raise ValueError(f'Config: bounds={self.bounds}, expected (near, far)')
         self._check()
         if [len(c) for c in self.box] != [3, 3] or not all(a < b for a, b in zip(*self.box)):
             raise ValueError(f'Config: box is {self.box}, expected a lower and an upper corner (x, y, z), lower < upper on every axis')
         for k, choices in _CHOICES.items():
             if getattr(self, k) not in choices: raise ValueError(f'Config: {k} is {getattr(self, k)!r}, expected one of {choices}')
 
-# %% ../nbs/10_model.ipynb #10model723813
-_CHOICES = dict(trunk=('mlp', 'resnet'), heads=('separate', 'joint'), direction=('heads', 'trunk', 'none'), frame=('object', 'camera'),
-                encoder_norm=('imagenet', 'half'))
+# %% ../nbs/10_model.ipynb #10modelc0c87b
+_CHOICES = dict(FIELD_CHOICES, encoder_norm=('imagenet', 'half'))
 
 @patch
 def _check(self:Config):
-    least = dict(feature_dim=0, hidden=1, depth=1, n_coarse=1, n_importance=0, n_depth=0, combine=0)
+    least = dict(feature_dim=0, hidden=1, depth=1, n_coarse=1, n_importance=0, n_depth=0, combine=1, n_freqs=0, depth_sigma=0)
+    if odd := [f'{k}={getattr(self, k)!r}' for k in least if k != 'depth_sigma' and not isinstance(getattr(self, k), int)]:
+        raise ValueError(f'Config: {", ".join(odd)}, expected whole numbers')
     if bad := [f'{k}={getattr(self, k)} (at least {v})' for k, v in least.items() if not getattr(self, k) >= v]:
         raise ValueError(f'Config: {", ".join(bad)}')
+    if self.two_fields and (self.heads != 'joint' or not self.n_importance + self.n_depth):
+        raise ValueError("Config: two_fields needs heads='joint' and fine samples (n_importance, n_depth): it is pixelNeRF's second network of the fine pass")
+    if not self.coord and self.heads != 'joint': raise ValueError("Config: coord=False is for heads='joint'")
+    if not 0 <= self.pixel_center <= 1: raise ValueError(f'Config: pixel_center={self.pixel_center}, expected 0.5 (centre) or 0 (corner)')
     if not 0 <= self.background <= 1: raise ValueError(f'Config: background={self.background}, expected a grey level in [0, 1]')
     if self.heads == 'joint' and self.direction == 'heads':
         raise ValueError("Config: heads='joint' would let density see the direction; expected direction='trunk' (the authors' code) or 'none'")
-    if self.bounds and not 0 <= self.bounds[0] < self.bounds[1]:
+    if self.bounds and not 0 <= self.bounds[0] < self.bounds[1] < float('inf'):
         raise ValueError(f'Config: bounds={self.bounds}, expected 0 <= near < far, object units')
 
 # %% ../nbs/10_model.ipynb #10model482903
@@ -92,7 +99,7 @@ def variant(cls:Config,
     if name not in VARIANTS: raise ValueError(f'variant is {name!r}, expected one of {list(VARIANTS)}')
     return cls(**{**VARIANTS[name], **kwargs})
 
-# %% ../nbs/10_model.ipynb #10model105825
+# %% ../nbs/10_model.ipynb #10model612d32
 class FeatureNeRF(nn.Module, PyTorchModelHubMixin, library_name='featurenerf', tags=['nerf', 'featurenerf']):
     "A field of density, colour and semantic features from one or a few images."
     def __init__(self,
@@ -102,8 +109,8 @@ class FeatureNeRF(nn.Module, PyTorchModelHubMixin, library_name='featurenerf', t
         super().__init__()
         self.config = c = config
         self.encoder = ImageEncoder(c.encoder, c.encoder_weights, load_encoder, c.encoder_norm, c.first_pool)
-        field = lambda: FeatureField(self.encoder.channels, c.feature_dim, c.hidden, c.depth, c.n_freqs, c.base, c.trunk,
-                                     c.heads, c.direction, c.frame, c.pixel_center, c.combine, c.coord)
+        same = {k: getattr(c, k) for k in ('feature_dim', 'hidden', 'depth', 'n_freqs', 'base', 'trunk', 'heads', 'direction', 'frame', 'combine', 'coord')}
+        field = lambda: FeatureField(self.encoder.channels, **same, center=c.pixel_center)
         self.field, self.fine = field(), field() if c.two_fields else None
         self.register_buffer('box', torch.tensor(c.box, dtype=torch.float32), persistent=False)
 
@@ -199,7 +206,7 @@ def hits(self:FeatureNeRF,
     if self.config.bounds: return torch.ones(rays.shape, dtype=torch.bool, device=rays.origins.device)
     return box_interval(rays, self.box)[2]
 
-# %% ../nbs/10_model.ipynb #10model6c210e
+# %% ../nbs/10_model.ipynb #10model3b878b
 @patch
 @torch.no_grad()
 def render_pixels(self:FeatureNeRF,
@@ -211,7 +218,7 @@ def render_pixels(self:FeatureNeRF,
     "Render rays of one object without gradients, in chunks, skipping rays that miss the box."
     if len(cond) != 1: raise ValueError(f'render_pixels: cond holds {len(cond)} objects, expected 1; index it, cond[i:i+1]')
     hit = self.hits(rays).nonzero()[:, 0]
-    dims = {k: n for k, n in dict(rgb=3, v_nerf=self.config.hidden, feature=self.config.feature_dim, coord=3).items() if n}
+    dims = {k: n for k, n in dict(rgb=3, v_nerf=self.config.hidden, feature=self.config.feature_dim, coord=3*(self.config.coord or not self.field.joint)).items() if n}
     names = [k for k in dims if k != 'coord'] if names is None else names
     if unknown := set(names) - set(dims): raise ValueError(f'render_pixels: names {sorted(unknown)}, expected some of {list(dims)}')
     out = {k: rays.origins.new_zeros(len(rays), dims[k]) for k in names}
@@ -252,6 +259,26 @@ def _from_pretrained(cls:FeatureNeRF, *, model_id, revision=None, cache_dir=None
     model = cls(config, load_encoder=False)
     return model.load_checked(state, str(path)).to(map_location).eval()
 
+# %% ../nbs/10_model.ipynb #10model055dc9
+_from_hub = FeatureNeRF.from_pretrained.__func__
+
+@patch(cls_method=True)
+def from_pretrained(cls:FeatureNeRF,
+    where,      # folder written by save_pretrained, or a hub id 'user/model'
+    **kwargs,   # revision, token, map_location...
+)->FeatureNeRF: # in evaluation mode
+    "Load a saved model."
+    import json, re
+    folder = Path(where)
+    if not folder.is_dir() and not re.fullmatch(r'[\w-]+/[\w.-]+', str(where)):
+        raise FileNotFoundError(f'{where}: no such folder; expected one written by save_pretrained, or a hub id user/model')
+    if folder.is_dir() and (folder/'config.json').is_file():
+        try: fields = set(json.loads((folder/'config.json').read_text()))
+        except (ValueError, TypeError) as e: raise ValueError(f'{folder}/config.json is damaged ({e}); copy or train the model again') from None
+        if unknown := fields - set(Config.__dataclass_fields__):
+            raise ValueError(f'{folder}/config.json: unknown fields {sorted(unknown)}; it was saved by another version of featurenerf')
+    return _from_hub(cls, str(where), **kwargs)
+
 # %% ../nbs/10_model.ipynb #10model037
 @patch
 def load_checked(self:FeatureNeRF,
@@ -268,7 +295,7 @@ def load_checked(self:FeatureNeRF,
     self.load_state_dict(state)
     return self
 
-# %% ../nbs/10_model.ipynb #10modelbf9b7a
+# %% ../nbs/10_model.ipynb #10modelcac3b4
 def _read_official(path):
     "The tensors of a checkpoint, name -> tensor, without running anything that is stored in it."
     path = Path(path)
@@ -281,7 +308,7 @@ def _read_official(path):
         if isinstance(state, dict) and isinstance(state.get(k), dict): state = state[k]
     if not isinstance(state, dict) or not state or not all(torch.is_tensor(v) for v in state.values()):
         raise ValueError(f'{path} holds a {type(state).__name__}, expected a state dict: tensors by name')
-    return {k.removeprefix('module.'): v for k, v in state.items()}
+    return {str(k).removeprefix('module.'): v.float() if v.is_floating_point() else v for k, v in state.items()}
 
 # %% ../nbs/10_model.ipynb #10model2e95a5
 _LAYER = r'(lin_in|lin_out|lin_z\.\d+|blocks\.\d+\.fc_[01])\.(weight|bias)'
@@ -321,7 +348,7 @@ def _infer(state, where, coord):
     return dict(hidden=lin_in[0], depth=blocks, combine=views if views < blocks else blocks, encoder=encoder, n_freqs=len(freqs),
                 base=float(freqs[0]) if len(freqs) else 1., direction='trunk' if d else 'none', feature_dim=outputs - 4 - 3*coord, coord=coord)
 
-# %% ../nbs/10_model.ipynb #10model1223ab
+# %% ../nbs/10_model.ipynb #10modelf0333b
 def _translate(state, two):
     "The authors' names to ours."
     names = {'lin_in': 'trunk.point', 'lin_z': 'trunk.image', 'blocks': 'trunk.blocks', 'lin_out': 'joint'}
@@ -342,6 +369,7 @@ def from_official(cls:FeatureNeRF,
     "A network trained by the authors' released code."
     state = _check_keys(_read_official(path), str(path))
     fine = {k: v for k, v in state.items() if k.startswith('mlp_fine')}
-    two = bool(fine) and any(not torch.equal(v, state[k.replace('fine', 'coarse')]) for k, v in fine.items())
+    coarse = {k.replace('coarse', 'fine'): v for k, v in state.items() if k.startswith('mlp_coarse')}
+    two = bool(fine) and not (fine.keys() == coarse.keys() and all(torch.equal(v, coarse[k]) for k, v in fine.items()))
     model = cls(Config.variant('official', **{**_infer(state, str(path), coord), 'two_fields': two, **conf}), load_encoder=False)
     return model.load_checked(_translate(state, two), str(path)).eval()

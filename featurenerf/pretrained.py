@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['FILES', 'weight_folders', 'find_weights', 'hub_answers', 'need_weights', 'read_weights', 'timm_pretrained']
 
-# %% ../nbs/02a_pretrained.ipynb #02apretrained15ba6d
+# %% ../nbs/02a_pretrained.ipynb #02apretrained272df9
 import os, threading
+from contextlib import contextmanager
 from pathlib import Path
 import torch
 from torch import nn
@@ -71,7 +72,7 @@ def need_weights(
         f"(FEATURENERF_WEIGHTS is {'set' if d else 'not set'})" + (f' and for {hub} in the download cache; {hub} could not be reached' if hub else '') +
         ". Put the file there, or pass weights=<path>, or weights='random' for an untrained network")
 
-# %% ../nbs/02a_pretrained.ipynb #02apretrained437e26
+# %% ../nbs/02a_pretrained.ipynb #02apretrainedb3cb33
 def read_weights(
     path, # .safetensors, .pth or .bin file
 )->dict: # name -> tensor
@@ -82,18 +83,39 @@ def read_weights(
         raise ValueError(f'weights: {path} cannot be read ({type(e).__name__}: {str(e).splitlines()[0] if str(e) else "empty"}); '
                          'it may be truncated, or no file of weights. Copy or download it again') from None
 
-def _filled(make, path, name, seed):
-    "The network that `make()` builds from the file, if all of it was in the file."
-    give = 'give a file of this very model'
+_lock = threading.Lock()
+
+@contextmanager
+def _noted():
+    "Notes what `load_state_dict` finds missing and left over while timm fills a network."
+    real, found = nn.Module.load_state_dict, []
+    def noting(self, *args, **kwargs):
+        out = real(self, *args, **kwargs)
+        found.append(out)
+        return out
+    with _lock:
+        nn.Module.load_state_dict = noting
+        try: yield found
+        finally: nn.Module.load_state_dict = real
+
+def _filled(make, state, path, name):
+    "The network that `make()` builds from the file, if the file holds this network, all of it and nothing else."
+    import timm
+    def refuse(why): return ValueError(f'weights: {path} is not {name}: {str(why)[:150]}; give a file of this very model')
     try:
-        with torch.random.fork_rng(devices=[]): net, twin = ((torch.manual_seed(s), make())[1] for s in (seed, seed + 1))
-    except (RuntimeError, KeyError) as e: raise ValueError(f'weights: {path} is not {name}: {str(e).splitlines()[-1].strip()[:150]}; {give}') from None
-    pairs = zip(net.state_dict().items(), twin.state_dict().values())
-    left = [k for (k, a), b in pairs if not torch.equal(a, b)]
-    if left: raise ValueError(f'weights: {path} is not {name}: {len(left)} of its {len(net.state_dict())} tensors, such as {left[0]}, are not in it; {give}')
+        with _noted() as found: net = make()
+    except (RuntimeError, KeyError) as e: raise refuse(str(e).splitlines()[-1].strip()) from None
+    with torch.device('meta'): whole = set(timm.create_model(name).state_dict())
+    missing = [k for f in found for k in f.missing_keys if k in net.state_dict() and not k.endswith('num_batches_tracked')]
+    foreign = [k for f in found for k in f.unexpected_keys if k not in whole]
+    if not found or missing: raise refuse(f'{len(missing)} tensors are not in it, such as {missing[0]}' if missing else 'nothing of it was used')
+    if foreign: raise refuse(f'it holds {len(foreign)} tensors of another network, such as {foreign[0]}')
+    for k, v in state.items():                            # timm would resize patches of another size
+        own = net.state_dict().get(k)
+        if k.endswith('patch_embed.proj.weight') and own is not None and own.shape != v.shape: raise refuse(f'its patches are {tuple(v.shape[2:])} pixels, not {tuple(own.shape[2:])}')
     return net
 
-# %% ../nbs/02a_pretrained.ipynb #02apretrainedc06299
+# %% ../nbs/02a_pretrained.ipynb #02apretrained2aaa9d
 def timm_pretrained(
     timm_name:str,   # timm model, with its tag
     weights=None,    # None: folders, cache, network; a path; 'random'
@@ -111,6 +133,5 @@ def timm_pretrained(
     hub, url = (cfg.hf_hub_id, cfg.url) if cfg else (None, None)
     f = need_weights(names[0] if names else timm_name, [*names, timm_name], hub, url, weights)
     if f is None: return make(pretrained=True), hub or url
-    read_weights(f)
-    net = _filled(lambda: make(pretrained=True, pretrained_cfg_overlay=dict(file=str(f))), f, timm_name, seed)
+    net = _filled(lambda: make(pretrained=True, pretrained_cfg_overlay=dict(file=str(f))), read_weights(f), f, timm_name)
     return net, f'file {f.parent.name}/{f.name}'

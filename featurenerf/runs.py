@@ -121,7 +121,7 @@ def write_json(
     tmp.write_text(json.dumps(record, indent=indent))
     os.replace(tmp, path)
 
-# %% ../nbs/14a_runs.ipynb #14aruns33b26c
+# %% ../nbs/14a_runs.ipynb #14arunscc40e4
 def _device(): return 'cuda' if torch.cuda.is_available() else 'cpu'
 
 def _setting(scenes, teacher, variant):
@@ -137,8 +137,9 @@ def _finished(path, record):
     if not path.exists(): return
     try:
         old = json.loads(path.read_text())
+        old['history'][-1]
         run = dict(old['run'], model=asdict(Config(**old['run']['model'])), train=asdict(TrainConfig(**old['run']['train'])))
-    except (ValueError, KeyError, TypeError) as e:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as e:
         raise ValueError(f'{path} is damaged or of another version ({type(e).__name__}: {e}); delete it to train again') from None
     run = json.loads(json.dumps(run))                                    # fields added since then had their defaults
     if differ := sorted(k for k in record if run.get(k) != record[k]):

@@ -26,7 +26,7 @@ ALIASES = dict(
 
 OWN = dict(shapes=ShapesTeacher, resnet50v2_imagenet=ResNet50v2Teacher, squeezenet1_1_imagenet=SqueezeNetTeacher, color_position=ColorPosition)
 
-# %% ../nbs/06c_teachers.ipynb #06cteachers4e106d
+# %% ../nbs/06c_teachers.ipynb #06cteachers8922e1
 def _unknown(name):
     import timm
     ours = [*OWN, *ALIASES, *HUB]
@@ -39,7 +39,9 @@ def load_teacher(
     **kwargs,         # passed on: weights, layer, facet, stride, size; module, t, prompt, seed, n_noise; stages...
 )->Teacher:
     "A frozen teacher by name."
-    if isinstance(teacher, Teacher): return teacher
+    if isinstance(teacher, Teacher):
+        if kwargs: raise ValueError(f'load_teacher: {teacher.name!r} is loaded already, so {list(kwargs)} would be ignored; load it by name with them')
+        return teacher
     if callable(teacher): return CallableTeacher(teacher, **{'name': getattr(teacher, '__name__', type(teacher).__name__), **kwargs})
     if not isinstance(teacher, str): raise _unknown(str(teacher))
     if teacher in OWN: return OWN[teacher](**kwargs)

@@ -66,7 +66,7 @@ def fingerprint(self:ViewBank)->str:
     for x in self.rgba: h.update(x.cpu().contiguous().numpy())
     return h.hexdigest()[:12]
 
-# %% ../nbs/11_training.ipynb #11training011
+# %% ../nbs/11_training.ipynb #11trainingf9a266
 class FeatureBank:
     "Teacher features of a ViewBank's views, computed when needed, remembered while memory lasts."
     def __init__(self,
@@ -81,28 +81,31 @@ class FeatureBank:
     @torch.no_grad()
     def __call__(self, objects, views): # (n,), (n,) -> (n, D, h, w)
         slot = self.slot[objects, views]
-        new = torch.where(slot < 0)[0]
+        asked, same = (objects*self.views.n_views + views).unique(return_inverse=True)       # a view may be asked twice at once
+        first = torch.full_like(asked, len(same)).scatter_reduce(0, same, torch.arange(len(same), device=same.device), 'amin')
+        new = first[slot[first] < 0].sort().values
         fresh = self.teacher(self.views.images(objects[new], views[new])).half() if len(new) else None
         if self.store is None:
             n = int(min(self.budget // (fresh[0].nelement()*2), self.slot.nelement()))
             self.store = fresh.new_zeros(n, *fresh.shape[1:])
         out = self.store[slot.clamp(min=0)] if len(self.store) else fresh.new_zeros(len(slot), *fresh.shape[1:])
         if len(new):
-            out[new] = fresh
+            row = torch.full_like(first, -1).scatter(0, same[new], torch.arange(len(new), device=same.device))[same]
+            out[row >= 0] = fresh[row[row >= 0]]
             keep = new[:len(self.store) - self.used]
             self.slot[objects[keep], views[keep]] = place = torch.arange(self.used, self.used + len(keep), device=self.slot.device)
             self.store[place] = fresh[:len(keep)]; self.used += len(keep)
         return out.float()
 
-# %% ../nbs/11_training.ipynb #11trainingff01e0
+# %% ../nbs/11_training.ipynb #11trainingc68bc7
 @dataclass
 class TrainConfig:
-    "How to train. The defaults are the paper's (section 4.1)."
+    "How to train. Steps, objects, rays, lambdas and the optimiser are the paper's; where it is silent, ours."
     steps:int=500_000
     objects:int=4                 # objects a step
     rays:int=1024                 # rays an object
     targets:int=1                 # views an object that these rays come from
-    from_source:float=0.          # chance that the first of them is the input view itself
+    from_source:float=0.          # extra chance that the first of them is the input view itself (it may be drawn anyway)
     lr:float=1e-4                 # Adam's learning rate
     schedule:str='constant'       # 'constant' or 'cosine' (to 0)
     warmup:int=0                  # steps of linear warm-up
@@ -120,7 +123,11 @@ class TrainConfig:
     save_every:int=500            # steps between checkpoints
 
     def __post_init__(self):
-        if self.coord_per not in ('sample', 'ray'): raise ValueError(f"TrainConfig: coord_per={self.coord_per!r}, expected 'sample' or 'ray'")
+        choices = dict(coord_per=('sample', 'ray'), schedule=('constant', 'cosine'), reduction=('mean', 'sum'), amp=('auto', 'bf16', 'off'))
+        for k, v in choices.items():
+            if getattr(self, k) not in v: raise ValueError(f'TrainConfig: {k}={getattr(self, k)!r}, expected one of {v}')
+        if odd := [f'{k}={getattr(self, k)!r}' for k in ('steps', 'objects', 'rays', 'targets', 'warmup', 'seed', 'box_steps') if not isinstance(getattr(self, k), int)]:
+            raise ValueError(f'TrainConfig: {", ".join(odd)}, expected whole numbers')
         least = dict(steps=1, box_steps=-1, objects=1, rays=1, targets=1, lr=0, warmup=0, clip=0, lambda_distill=0, lambda_coord=0, log_every=1, save_every=1)
         if bad := [f'{k}={getattr(self, k)} (at least {v})' for k, v in least.items() if not getattr(self, k) >= v]:
             raise ValueError(f'TrainConfig: {", ".join(bad)}')
@@ -301,7 +308,7 @@ def _resume(path, model, opt, cfg, about):
                                 'Use the same settings, another out_dir, or resume=False')
     return info['step'], info['history']
 
-# %% ../nbs/11_training.ipynb #11training98b6a4
+# %% ../nbs/11_training.ipynb #11trainingbf1ef4
 def fit(
     model:FeatureNeRF,      # trained in place
     scenes,                 # training scenes, or a ViewBank
@@ -329,6 +336,8 @@ def fit(
     return history
 
 def _teacher_features(model, teacher, bank, cfg):
+    if cfg.lambda_coord and model.field.joint and not model.config.coord:
+        raise ValueError('fit: lambda_coord > 0, but the model predicts no coordinates (Config.coord is False); give lambda_coord=0')
     if not cfg.lambda_distill: return None
     if teacher is None: raise ValueError('fit: lambda_distill > 0 needs a teacher, found None')
     if teacher.dim != model.config.feature_dim:
