@@ -6,18 +6,18 @@
 __all__ = ['RESNET', 'METHODS', 'label', 'cell_path', 'run_cell', 'run_matrix', 'read_cells', 'category_results',
            'category_table', 'write_tables', 'main']
 
-# %% ../nbs/14c_experiments.ipynb #14cexperimentsc5614f
+# %% ../nbs/14c_experiments.ipynb #14cexperiments8e3477
 import argparse, json, os, time, traceback
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 import torch
 from .teachers import load_teacher
-from .evaluation import Results, TeacherMethod, combine, evaluate, field_methods, novel_view_quality
+from .evaluation import TASKS, Results, TeacherMethod, combine, evaluate, field_methods, novel_view_quality
 from .one_shot import one_shot_iou
 from .runs import PRESETS, commit, hardware, load_data, standard_teacher, summary_table, train_model, write_json
 
-# %% ../nbs/14c_experiments.ipynb #14cexperimentse7b5de
+# %% ../nbs/14c_experiments.ipynb #14cexperiments9d5ed4
 RESNET = dict(teacher='resnet50v2_imagenet')
 METHODS = { # name -> what train_model and load_teacher are told; 'only_teacher': nothing is trained
     'teacher-shapes': dict(only_teacher=True, teacher='shapes'),
@@ -45,7 +45,7 @@ METHODS = { # name -> what train_model and load_teacher are told; 'only_teacher'
     'shapes-black': dict(teacher='shapes', model=dict(background=0.)),
     'shapes-coord_ray': dict(teacher='shapes', train=dict(coord_per='ray')),
     'shapes-raw': dict(teacher='shapes', standardise=False),
-    'shapes-official': dict(teacher='shapes', variant='official', standardise=False)}
+    'shapes-official': dict(teacher='shapes', variant='official', standardise=False, tasks=['3d'])} # its maps take too long to render for the 2D tasks
 
 # %% ../nbs/14c_experiments.ipynb #14cexperiments584d8a
 def label(
@@ -84,7 +84,7 @@ def _read_cell(path):
         raise ValueError(f'{path} is damaged, or not the cell its name says ({type(e).__name__}: {e}); delete it, and run its cell again') from None
     return r, d
 
-# %% ../nbs/14c_experiments.ipynb #14cexperiments82a3bd
+# %% ../nbs/14c_experiments.ipynb #14cexperiments278d3b
 def cell_path(results_dir, preset, category, method, seed)->Path:
     "Where a cell's result lies."
     return Path(results_dir)/preset/category/f'{method}-seed{seed}.json'
@@ -126,7 +126,7 @@ def run_cell(
         methods = {label(method) + (', output v' if k == 'feature' else ''): f for k, f in fields.items()}
         quality = None if m.get('one_shot') else novel_view_quality({label(method): model}, test, p['n_images'], progress=False)
     results = (one_shot_iou(model, test, p['n_pairs'], name=label(method), progress=False) if m.get('one_shot') else
-               evaluate(methods, test, p['n_pairs'], progress=False))
+               evaluate(methods, test, p['n_pairs'], tasks=m.get('tasks', list(TASKS)), progress=False))
     results = results | quality if quality else results
     record = dict(command=f'featurenerf experiments --categories {category} --methods {method} --seeds {seed} --preset {preset}', category=category, method=method,
                   seed=seed, preset=preset, **asked, data=dict(train=train.name, test=test.name, n_train=len(train), n_test=len(test)),
