@@ -6,10 +6,9 @@
 __all__ = ['RESNET', 'METHODS', 'label', 'cell_path', 'run_cell', 'run_matrix', 'read_cells', 'category_results',
            'category_table', 'write_tables', 'main']
 
-# %% ../nbs/14c_experiments.ipynb #14cexperiments8e3477
+# %% ../nbs/14c_experiments.ipynb #14cexperimentsb2435a
 import argparse, json, os, time, traceback
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 import torch
 from .teachers import load_teacher
@@ -134,7 +133,7 @@ def run_cell(
     write_json(path, dict(record, results=json.loads(results.to_json(per_pair=True))), indent=None)
     return path
 
-# %% ../nbs/14c_experiments.ipynb #14cexperiments456856
+# %% ../nbs/14c_experiments.ipynb #14cexperiments585061
 def _worker(cell):
     "One cell in a process of its own; returns what went wrong, or None."
     torch.set_num_threads(1)
@@ -148,13 +147,16 @@ def run_matrix(
     "Run all cells whose results are missing, with an estimate of the time left."
     from joblib import Parallel, delayed
     from tqdm import tqdm
-    todo, failed = [c for c in cells if not cell_path(c['results_dir'], c['preset'], c['category'], c['method'], c['seed']).exists()], []
-    print(f'{len(cells)} cells, {len(cells) - len(todo)} done before')
-    todo.sort(key=lambda c: bool(METHODS[c['method']].get('one_shot')))             # after the models they read
-    def run(cells): return Parallel(n_jobs=jobs, return_as='generator')(delayed(_worker)(c) for c in cells) if jobs > 1 else map(_worker, cells)
-    last = [c for c in todo if METHODS[c['method']].get('one_shot')]
-    errors = chain(run(todo[:len(todo) - len(last)]), (e for part in [last] for e in run(part)))
-    for cell, error in zip(todo, tqdm(errors, total=len(todo), desc='cells', unit='cell')):
+    there = [cell_path(c['results_dir'], c['preset'], c['category'], c['method'], c['seed']).exists() for c in cells]
+    failed = [(c, e) for c, done in zip(cells, there) if done and (e := _worker(c))]          # a result of other settings
+    todo = [c for c, done in zip(cells, there) if not done]
+    print(f'{len(cells)} cells, {sum(there)} done before')
+    todo.sort(key=lambda c: bool(METHODS[c['method']].get('one_shot')))                       # after the models they read
+    def run():
+        for late in (False, True):
+            part = [c for c in todo if bool(METHODS[c['method']].get('one_shot')) == late]
+            yield from Parallel(n_jobs=jobs, return_as='generator')(delayed(_worker)(c) for c in part) if jobs > 1 else map(_worker, part)
+    for cell, error in zip(todo, tqdm(run(), total=len(todo), desc='cells', unit='cell')):
         if error: failed.append((cell, error)); tqdm.write(f"failed: {cell['category']} {cell['method']} seed {cell['seed']}: {error.splitlines()[-1]}")
     return failed
 

@@ -66,7 +66,7 @@ def fingerprint(self:ViewBank)->str:
     for x in self.rgba: h.update(x.cpu().contiguous().numpy())
     return h.hexdigest()[:12]
 
-# %% ../nbs/11_training.ipynb #11trainingf9a266
+# %% ../nbs/11_training.ipynb #11training4575dc
 class FeatureBank:
     "Teacher features of a ViewBank's views, computed when needed, remembered while memory lasts."
     def __init__(self,
@@ -80,22 +80,21 @@ class FeatureBank:
 
     @torch.no_grad()
     def __call__(self, objects, views): # (n,), (n,) -> (n, D, h, w)
+        key, back = (objects*self.views.n_views + views).unique(return_inverse=True)         # a view may be asked twice at once
+        objects, views = key // self.views.n_views, key % self.views.n_views
         slot = self.slot[objects, views]
-        asked, same = (objects*self.views.n_views + views).unique(return_inverse=True)       # a view may be asked twice at once
-        first = torch.full_like(asked, len(same)).scatter_reduce(0, same, torch.arange(len(same), device=same.device), 'amin')
-        new = first[slot[first] < 0].sort().values
+        new = torch.where(slot < 0)[0]
         fresh = self.teacher(self.views.images(objects[new], views[new])).half() if len(new) else None
         if self.store is None:
             n = int(min(self.budget // (fresh[0].nelement()*2), self.slot.nelement()))
             self.store = fresh.new_zeros(n, *fresh.shape[1:])
         out = self.store[slot.clamp(min=0)] if len(self.store) else fresh.new_zeros(len(slot), *fresh.shape[1:])
         if len(new):
-            row = torch.full_like(first, -1).scatter(0, same[new], torch.arange(len(new), device=same.device))[same]
-            out[row >= 0] = fresh[row[row >= 0]]
+            out[new] = fresh
             keep = new[:len(self.store) - self.used]
             self.slot[objects[keep], views[keep]] = place = torch.arange(self.used, self.used + len(keep), device=self.slot.device)
             self.store[place] = fresh[:len(keep)]; self.used += len(keep)
-        return out.float()
+        return out[back].float()
 
 # %% ../nbs/11_training.ipynb #11trainingc68bc7
 @dataclass
