@@ -1,5 +1,6 @@
 # make chair : install, train on the embedded chairs, print the table of results
 # make test  : install, run every notebook and every test
+# make docs  : the site, in _docs (open _docs/index.html; no network needed)
 # make experiments : the matrix of category x method x seed behind results.ipynb (hours)
 VENV   ?= .venv
 PYTHON ?= python3
@@ -7,7 +8,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 RUN    := runs/chair
 
-.PHONY: chair test experiments prepare clean
+.PHONY: chair test docs experiments prepare clean
 
 $(READY): settings.ini setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +24,9 @@ chair: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest
 
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 # the matrix behind results.ipynb, what is missing of it; ARGS='--categories chair --methods shapes --seeds 0' for a part
 experiments: $(READY)
 	$(BIN)/featurenerf experiments $(ARGS)
@@ -35,4 +39,4 @@ prepare: $(READY)
 	sed -i 's#](images/#](nbs/images/#g; s#](\.\./#](#g; s#](\([0-9a-z_/]*\.ipynb\))#](nbs/\1)#g' README.md
 
 clean:
-	rm -rf runs build dist *.egg-info
+	rm -rf runs build dist _docs *.egg-info

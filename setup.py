@@ -13,8 +13,8 @@ def requirements(key):
     return cfg.get(key, '').split()
 
 
-extras = {name: requirements(f'{name}_requirements') for name in ('notebooks', 'teachers', 'dev')}
-extras['dev'] = sorted({*extras['dev'], *extras['notebooks'], *extras['teachers']})
+extras = {key.removesuffix('_requirements'): requirements(key) for key in cfg if key.endswith('_requirements')}
+extras['dev'] = sorted({r for name in ('dev', 'notebooks', 'teachers', 'docs') for r in extras[name]})
 
 setup(
     name=cfg['lib_name'],
@@ -28,7 +28,7 @@ setup(
     keywords=cfg['keywords'].split(),
     url=cfg['git_url'],
     packages=find_packages(include=['featurenerf', 'featurenerf.*']),
-    package_data={'featurenerf': ['weights/*']},
+    package_data={'featurenerf': ['weights/*', 'weights/*/*']},
     python_requires='>=' + cfg['min_python'],
     install_requires=requirements('requirements'),
     extras_require=extras,

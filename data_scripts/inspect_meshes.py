@@ -6,7 +6,7 @@
 Writes FOLDER.png (or --out): each object from its front (right of centre) and from behind, in colour and by part.
 Wrong colours for parts mean a wrong --map; an object that shows its back in the first column means a wrong --front.
 """
-import argparse
+import argparse, re, sys
 from pathlib import Path
 import numpy as np, torch
 from featurenerf.cameras import sphere_cameras
@@ -22,7 +22,8 @@ def main():
     p.add_argument('--up', default='y')
     p.add_argument('--front', default='auto')
     p.add_argument('--out', type=Path)
-    a = p.parse_args()
+    argv = re.sub('(--up|--front)\0(-[xyz])', r'\1=\2', '\0'.join(sys.argv[1:])).split('\0') # argparse takes -z for an option
+    a = p.parse_args(argv if len(sys.argv) > 1 else [])
     if bad := [m for m in a.map if '=' not in m]: p.error(f'--map {bad[0]!r}: expected PATTERN=PART')
     meshes = read_meshes(a.folder, a.category, dict(m.split('=', 1) for m in a.map) or None, up=a.up, front=a.front)
 

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['THRESHOLDS', 'WINDOW', 'ALPHAS', 'SIZES', 'TASKS', 'METRICS', 'EXTRA', 'PAPER_CATEGORIES', 'PAPER', 'Sites',
            'image_sites', 'surface_sites', 'transfer', 'score_transfer', 'score_extra', 'Pairs', 'make_pairs',
-           'PlaceMethod', 'TeacherMethod', 'FieldMethod', 'field_methods', 'Results', 'evaluate', 'paper_rows',
-           'combine', 'shapenet_part_means', 'curves', 'novel_view_quality']
+           'PlaceMethod', 'TeacherMethod', 'FieldMethod', 'field_methods', 'describe', 'Results', 'evaluate',
+           'paper_rows', 'combine', 'shapenet_part_means', 'curves', 'novel_view_quality']
 
 # %% ../nbs/14_evaluation.ipynb #14evaluation993312
 import json, re, warnings
@@ -305,11 +305,20 @@ def field_methods(
     for f in features: out[f] = FieldMethod(model, f, share=next(iter(out.values()), None), **kwargs)
     return out
 
-# %% ../nbs/14_evaluation.ipynb #14evaluation7da42e
+# %% ../nbs/14_evaluation.ipynb #e8405299
 METRICS = {d: ['mIoU', *(f'kp@{t:g}' for t in ts)] for d, ts in THRESHOLDS.items()} # what score_transfer returns
 EXTRA = ['instance mIoU', *(f'PCK@{x:g} by {k}' for k in SIZES for x in ALPHAS)]    # what score_extra returns
 
-def _describe(name, method, scene, view, source_view, task, candidates='foreground'): # -> Sites, unit features of one side
+def describe(
+    name:str,    # of the method, for errors
+    method,      # has pixel_features and point_features
+    scene,       # Scene
+    view:int,    # of its images; in 3D the one that is encoded
+    source_view, # the view that is encoded, if it is another one
+    task:str,    # one of TASKS
+    candidates:str='foreground', # see `image_sites`
+)->tuple: # Sites, and unit features (N + K', D) at `Sites.asked`
+    "One side of a pair: its places, and what a method says about them."
     s = surface_sites(scene) if task == '3d' else image_sites(scene, view, candidates)
     if task == '3d': f = method.point_features(scene, view, s.asked)
     else: f = method.pixel_features(scene, view, s.asked, source_view)
@@ -323,7 +332,7 @@ def _run_task(methods, scenes, pairs, cache, progress, candidates='foreground', 
     novel, P = pairs.task == 'novel', len(scenes[0].part_names)
     values, counts = {m: np.empty((len(pairs), 5 + len(EXTRA))) for m in methods}, np.zeros(len(pairs), int)
     def side(name, i, view, source_view=None):
-        make = lambda: _describe(name, methods[name], scenes[i], view, source_view, pairs.task, candidates)
+        make = lambda: describe(name, methods[name], scenes[i], view, source_view, pairs.task, candidates)
         return cache((name, i, view, source_view, pairs.task == '3d'), make)
     p, near = pairs, (pairs.target, pairs.source, pairs.source_view) # the last counts most
     if novel: near = (p.target_view, p.source_view, p.source)
@@ -383,11 +392,11 @@ def _says_something(scenes, task, candidates): # can a mIoU tell methods apart? 
                   'method: its columns are left out. Label at least two parts to measure it')
     return False
 
-# %% ../nbs/14_evaluation.ipynb #14evaluation585841
+# %% ../nbs/14_evaluation.ipynb #40c7ea9c
 def evaluate(
     methods:dict,       # name -> method
     scenes,             # SceneSet of test objects of one category
-    n_pairs=1000,       # a task, or a dict task -> number; fewer if fewer are possible
+    n_pairs=1000,       # a task, or a dict task -> number (fewer if fewer are possible) or fixed Pairs
     seed:int=0,         # of the pairs
     tasks=tuple(TASKS), # which tasks
     cache_gb:float=2.,  # bound for the features that are kept
@@ -401,7 +410,7 @@ def evaluate(
         raise ValueError(f'methods is {methods!r}, expected a dict of name -> method, not empty')
     for k, v, known in (('candidates', candidates, ('foreground', 'all')), ('keypoints', keypoints, ('nearest', 'soft', 'window'))):
         if v not in known: raise ValueError(f'{k} is {v!r}, expected one of {known}')
-    drawn = {t: make_pairs(scenes, n, t, seed) for t, n in _numbers(n_pairs, tasks).items()} # all before anything is computed
+    drawn = {t: n if isinstance(n, Pairs) else make_pairs(scenes, n, t, seed) for t, n in _numbers(n_pairs, tasks).items()} # all before anything is computed
     fair = {t: _says_something(scenes, t, candidates) for t in drawn}
     out = Results(getattr(scenes, 'name', 'unnamed'), scenes[0].category, {m: {} for m in methods}, {})
     cache, ids = _Cache(cache_gb), np.array([s.id for s in scenes])
@@ -654,10 +663,10 @@ def curves(
     return {task: {m: dict(zip(('threshold', 'mean', 'low', 'high'), np.array(sorted(x)).T)) for m, x in ms.items()}
             for task, ms in out.items()}
 
-# %% ../nbs/14_evaluation.ipynb #14evaluation7a9c48
-def _image_baselines(scenes): # sums that give the mean of all other objects without a second pass
+# %% ../nbs/14_evaluation.ipynb #99774b54
+def _image_baselines(scenes, on): # sums that give the mean of all other objects without a second pass
     V = min(len(s.parts) for s in scenes)
-    total = sum(s.images('white', views=list(range(V))).cpu() for s in scenes)
+    total = sum(s.images(on, views=list(range(V))).cpu() for s in scenes)
     same = all(torch.allclose(s.cameras.cam2world[:V], scenes[0].cameras.cam2world[:V], atol=1e-4) for s in scenes)
     return total, same
 
@@ -668,19 +677,21 @@ def novel_view_quality(
     seed:int=0,       # of the pairs
     chunk:int=4096,   # rays at a time
     progress:bool=True, # show a bar with the time left
+    background='white', # images are compared on: 'white' or 'black', whatever the models were trained on
     perceptual=None,  # function of two images (3, H, W), such as metrics.lpips: adds the column 'image LPIPS', lower is better
-)->Results: # columns 'image PSNR' (dB) and 'image SSIM', on white
+)->Results: # columns 'image PSNR' (dB) and 'image SSIM'
     "Rendered novel views against the truth (Table 4), beside baselines that render nothing."
     from tqdm.auto import tqdm
     models = models if isinstance(models, dict) else {'FeatureNeRF': models}
+    if background not in ('white', 'black'): raise ValueError(f"background is {background!r}, expected 'white' or 'black'")
     metrics = dict(PSNR=psnr, SSIM=ssim) | ({'LPIPS': perceptual} if perceptual else {})
-    pairs, (total, same) = make_pairs(scenes, n_pairs, 'novel', seed), _image_baselines(scenes)
+    pairs, (total, same) = make_pairs(scenes, n_pairs, 'novel', seed), _image_baselines(scenes, background)
     renderers, scores = {m: _Renderer(f, chunk) for m, f in models.items()}, {}
     for r in renderers.values(): r.names.append('rgb')
     for i, v, _, w in tqdm(pairs, desc='novel views', unit='view', disable=not progress):
         s, (V, S) = scenes[i], (len(total), len(scenes))
-        own = s.images('white', views=list(range(V))).cpu()
-        images = {m: r.image(s, w, v) for m, r in renderers.items()}
+        own = s.images(background, views=list(range(V))).cpu()
+        images = {m: r.image(s, w, v, background) for m, r in renderers.items()}
         if same and S > 1: images['mean of other objects, same camera'] = (total[w] - own[w]) / (S - 1)
         if S > 1: images['mean of other objects, all cameras'] = (total - own).mean(0) / (S - 1)
         images['the source image itself'] = own[v]
@@ -691,9 +702,9 @@ def novel_view_quality(
                    {'image': pairs.named(ids)})
 
 @patch
-def image(self:_Renderer, scene, view, source_view):
-    "The view (3, H, W) rendered from the image of the source view, on white."
+def image(self:_Renderer, scene, view, source_view, background):
+    "The view (3, H, W) rendered from the image of the source view, on 'white' or 'black'."
     camera = scene.cameras[view].to(_device(self.model))
     out = self._run(lambda m: m.render_image(camera, self.cond(scene, source_view), ('rgb',), chunk=self.chunk))
-    rgb = out['rgb'] + (1 - out['acc'][..., None]) * (1 - self.model.config.background)
+    rgb = out['rgb'] + (1 - out['acc'][..., None]) * ((background == 'white') - self.model.config.background)
     return rgb.permute(2, 0, 1).clamp(0, 1).cpu()

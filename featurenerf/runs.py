@@ -51,9 +51,9 @@ def choose_preset(
     if name not in PRESETS: raise ValueError(f"preset is {name!r}, expected 'auto' or one of {list(PRESETS)}")
     return name
 
-# %% ../nbs/14a_runs.ipynb #14aruns010
+# %% ../nbs/14a_runs.ipynb #6fa6d9e8
 def load_data(
-    data:str,          # 'shapes' or a folder of meshes
+    data:str,          # 'shapes', or a folder: meshes, rendered scenes, the authors' data or transforms.json (notebook 09c)
     category:str,      # one of the six, for 'shapes'; a name for a folder
     split:str,         # 'train', 'val' or 'test'
     preset:str,        # sizes
@@ -67,8 +67,8 @@ def load_data(
     if data == 'shapes':
         from featurenerf.shapes import shapes
         return shapes(category, split, p['n_objects'], n_views=views, size=p['size'], seed=seed, n_jobs=n_jobs)
-    from featurenerf.datasets import mesh_folder
-    return mesh_folder(data, category, split, n_views=views, size=p['size'], seed=seed, mapping=mapping, n_jobs=n_jobs)
+    from featurenerf.layouts import open_scenes
+    return open_scenes(data, split, category, n_views=views, render=dict(size=p['size'], seed=seed, mapping=mapping, n_jobs=n_jobs))
 
 # %% ../nbs/14a_runs.ipynb #14aruns012
 def standard_teacher(

@@ -19,7 +19,7 @@ from .encoders import pixel_align
 from .losses import color_loss, distill_loss, coord_loss, total_loss
 from .model import VARIANTS, Config, FeatureNeRF
 
-# %% ../nbs/11_training.ipynb #11training008
+# %% ../nbs/11_training.ipynb #5495660a
 class ViewBank:
     "All views of a list of scenes as tensors on one device."
     def __init__(self,
@@ -29,11 +29,11 @@ class ViewBank:
         margin:int=4,       # pixels around an object's image bounding box that rays are drawn from
     ):
         if len(scenes) == 0: raise ValueError('ViewBank: no scenes; expected at least one')
-        shapes = {tuple(s.rgba.shape) for s in scenes}
+        ids, rgba, cameras = zip(*((s.id, torch.as_tensor(s.rgba), s.cameras) for s in scenes)) # once: scenes may come from a disk
+        shapes = {tuple(x.shape) for x in rgba}
         if len(shapes) != 1: raise ValueError(f'ViewBank: scenes differ in views or size: {sorted(shapes)}; render them alike')
-        self.ids, self.background, self.device = [s.id for s in scenes], background, torch.device(device)
-        self.rgba = torch.stack([torch.as_tensor(s.rgba) for s in scenes]).to(device)
-        self.cameras = Cameras.stack([s.cameras for s in scenes]).to(device)
+        self.ids, self.background, self.device = list(ids), background, torch.device(device)
+        self.rgba, self.cameras = torch.stack(rgba).to(device), Cameras.stack(list(cameras)).to(device)
         self.n_objects, self.n_views, self.H, self.W = self.rgba.shape[:4]
         self.bbox = self._boxes(margin)
 
