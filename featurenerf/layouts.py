@@ -222,10 +222,10 @@ def write_scenes(
     path, head = Path(root)/'manifest.json', dict(format=MANIFEST, version=1, category=scenes.category, part_names=list(scenes.part_names), keypoint_names=list(scenes.keypoint_names))
     old = read_json(path, 'a manifest of scenes') if path.exists() else dict(head, objects={}, broken={}, splits={})
     if differ := [k for k in head if old.get(k) != head[k]]: raise ValueError(f'{path} belongs to other data ({differ[0]} is {old.get(differ[0])!r}, these have {head[differ[0]]!r}); give another folder')
-    splits = old.setdefault('splits', {})
+    splits, boxes = old.setdefault('splits', {}), old.setdefault('boxes', {})
     for s in scenes:
         if other := [k for k, ids in splits.items() if s.id in ids and k != scenes.split]: raise ValueError(f'{path}: {s.id} is in the split {other[0]!r} already, found it in {scenes.split!r}')
-        old['objects'][s.id] = write_scene(s, Path(root)/check_id(s.id, 'write_scenes'))
+        old['objects'][s.id], boxes[s.id] = write_scene(s, Path(root)/check_id(s.id, 'write_scenes')), s.box.tolist()
     if scenes.split in SPLITS: splits[scenes.split] = sorted({*splits.get(scenes.split, ()), *(s.id for s in scenes)})
     _write_atomic(path, json.dumps(old, indent=1).encode())
 
@@ -260,7 +260,7 @@ class SceneFolder:
         for k in ('part_names', 'keypoint_names'):
             if not isinstance(m[k], list) or not all(isinstance(n, str) for n in m[k]): raise ValueError(f'{self.path}: {k} is {str(m[k])[:80]}, expected a list of names')
         self.category, self.part_names, self.keypoint_names = str(m['category']), m['part_names'], m['keypoint_names']
-        self.objects, self.lists = _dict(m, 'objects', dict, self.path), _dict(m, 'splits', list, self.path)
+        self.objects, self.lists, self.boxes = _dict(m, 'objects', dict, self.path), _dict(m, 'splits', list, self.path), _dict(m, 'boxes', list, self.path)
         self.name = m.get('name') or f'scenes {self.root.resolve().name}'
         for ids in (self.objects, *self.lists.values()):
             for i in ids: check_id(i, self.path)
@@ -322,6 +322,7 @@ def box(self:SceneFolder,
     id:str, # of the object
 )->torch.Tensor: # (2, 3) lower and upper corner
     "Its bounding box, without reading its pictures."
+    if id in self.boxes: return torch.from_numpy(_floats(self.boxes[id], (2, 3), f'{self.path}, box of {id}'))   # older manifests have none
     path = self.root/check_id(id, self.path)/'scene.npz'
     a = read_npz(path, 'the arrays of a scene', 'points', optional=['bounds'])
     if 'bounds' in a: return torch.from_numpy(_floats(a['bounds'], (2, 3), f'{path}, bounds'))
@@ -376,6 +377,7 @@ class LazyScenes(SceneSet):
         part = LazyScenes(self.reader, self.split, r.n_views, r.gb, r.ids[i])
         part.name = self.name
         return part
+    def read(self, i): return first_views(self.reader.read(self.scenes.ids[i]), self.scenes.n_views)   # remembers nothing: threads may share it
     def load(self): return SceneSet(list(self), self.name, self.category, self.split)   # everything, into memory
     def to(self, device): return self.load().to(device)
     @property

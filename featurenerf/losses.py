@@ -45,13 +45,14 @@ def coord_loss(
     hit:Tensor=None,         # (*batch,) bool, rays that cross the box; all by default
     reduction:str='mean',    # over the three coordinates
     per:str='sample',        # what is squared: 'sample', the residual of each (Eq. 8); 'ray', their mean along the ray
+    count:float=None,        # what the sum over rays is divided by; None: the number that hit. Part of a batch is given its share of the whole's
 )->Tensor: # scalar
     "L_coord of Eq. 8, averaged over the samples of rays that hit."
     _check(pred, x, 'coord_loss')
     if per not in ('sample', 'ray'): raise ValueError(f"per is {per!r}, expected 'sample' (Eq. 8) or 'ray' (the authors' code)")
     e = _squared((pred - x).mean(-2), reduction) if per == 'ray' else _squared(pred - x, reduction).mean(-1)
-    if hit is None: return e.mean()
-    return torch.where(hit, e, 0).sum() / hit.sum().clamp(min=1)
+    if hit is None: hit = torch.ones_like(e, dtype=torch.bool)
+    return torch.where(hit, e, 0).sum() / (hit.sum().clamp(min=1) if count is None else count)
 
 # %% ../nbs/07_losses.ipynb #07lossesef0137
 def total_loss(

@@ -12,6 +12,7 @@ import torch
 from torch import nn, Tensor
 from fastcore.basics import patch
 from huggingface_hub import PyTorchModelHubMixin
+from .devices import fitting_chunk, in_chunks
 from .cameras import Cameras, Rays, pixel_rays
 from .sampling import box_interval
 from .rendering import FieldOut, Render, render_rays
@@ -211,15 +212,20 @@ def hits(self:FeatureNeRF,
 
 # %% ../nbs/10_model.ipynb #a1dbe20a
 @patch
+def _bytes_a_ray(self:FeatureNeRF): # about six tensors as wide as the trunk are alive at once, and a joint head's features
+    c = self.config
+    return 4*(c.n_coarse + c.n_importance + c.n_depth)*(6*c.hidden + 2*c.feature_dim*(c.heads == 'joint'))
+
+@patch
 @torch.no_grad()
 def render_pixels(self:FeatureNeRF,
     rays:Rays,           # batch (R,) of ONE object
     cond:Cond,           # one encoded object
     names:tuple=None,    # which quantities; None: 'rgb', 'v_nerf' and, where there is one, 'feature'
-    chunk:int=4096,      # rays at a time
+    chunk:int=None,      # rays at a time; None: what a quarter of the free memory holds
     edit=None,           # function that wraps the field
 )->dict: # names, 'depth' and 'acc', each (R, C) or (R,)
-    "Render rays of one object without gradients, in chunks, skipping rays that miss the box."
+    "Render rays of one object without gradients, in chunks that become smaller when memory runs out, skipping rays that miss the box."
     if len(cond) != 1: raise ValueError(f'render_pixels: cond holds {len(cond)} objects, expected 1; index it, cond[i:i+1]')
     hit = self.hits(rays).nonzero()[:, 0]
     dims = {k: n for k, n in dict(rgb=3, v_nerf=self.config.hidden, feature=self.config.feature_dim, coord=3*(self.config.coord or not self.field.joint)).items() if n}
@@ -228,9 +234,10 @@ def render_pixels(self:FeatureNeRF,
     out = {k: rays.origins.new_zeros(len(rays), dims[k]) for k in names}
     out |= {k: rays.origins.new_zeros(len(rays)) for k in ('depth', 'acc')}
     if 'rgb' in out: out['rgb'] += self.config.background
-    for i in hit.split(chunk):
+    def some(i):
         r = self.render(rays[i].reshape(1, -1), cond, edit=edit)
         for k in out: out[k][i] = (r.values[k] if k in names else getattr(r, k))[0].to(out[k].dtype)
+    in_chunks(some, hit, chunk or fitting_chunk(self._bytes_a_ray(), rays.origins.device))
     return out
 
 # %% ../nbs/10_model.ipynb #ade1a601

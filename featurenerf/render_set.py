@@ -180,7 +180,7 @@ def _install(root, id, scene, record):
     "Write an object under a temporary name, then rename it."
     part, final = root/f'.tmp-{id}', root/id
     shutil.rmtree(part, ignore_errors=True)
-    record = dict(record, files=write_scene(scene, part)); (part/'object.json').write_text(json.dumps(record, indent=1))
+    record = dict(record, files=write_scene(scene, part), box=scene.box.tolist()); (part/'object.json').write_text(json.dumps(record, indent=1))
     if final.exists(): shutil.rmtree(final) # damaged
     os.replace(part, final); (root/f'{id}.broken.json').unlink(missing_ok=True)
 
@@ -214,15 +214,16 @@ def collect(
     plan, # of make_plan
 )->dict: # the manifest
     "What is in the folder now."
-    root, objects, broken = Path(root), {}, {}
+    root, objects, boxes, broken = Path(root), {}, {}, {}
     for id in plan['files']:
-        try: objects[id] = json.loads((root/id/'object.json').read_text())['files']
+        try: r = json.loads((root/id/'object.json').read_text()); objects[id] = r['files']
         except (OSError, ValueError, KeyError):
             try: broken[id] = json.loads((root/f'{id}.broken.json').read_text())['reason']
             except (OSError, ValueError, KeyError): pass # not done yet
+        else: boxes |= {id: r['box']} if 'box' in r else {} # so that nobody must open every object for the sampling box
     splits = {s: [i for i in ids if i in objects] for s, ids in plan['splits'].items()}
     return dict(format='featurenerf-scenes', version=1, category=plan['category'], part_names=plan['part_names'], keypoint_names=plan['keypoint_names'],
-                objects=objects, broken=broken, **(dict(splits=splits) if splits else {}))
+                objects=objects, boxes=boxes, broken=broken, **(dict(splits=splits) if splits else {}))
 
 def write_manifest(
     root, # of the data set

@@ -16,7 +16,8 @@ from torch import Tensor
 import featurenerf
 from .teachers import Teacher, Standardize, fit_standardize, fit_pca, foreground_features
 from .model import Config, FeatureNeRF
-from .training import TrainConfig, ViewBank, fit, use_bf16
+from .devices import Team, use_bf16
+from .training import TrainConfig, fit, previous_checkpoint, view_bank
 from .evaluation import Results, paper_rows
 
 # %% ../nbs/14a_runs.ipynb #14aruns006
@@ -166,19 +167,22 @@ def train_model(
     if teacher is None: overrides['lambda_distill'] = 0.
     cfg = TrainConfig.variant(variant, **{**p['train'], **overrides})
     config = Config.variant(variant, **{**_setting(scenes, teacher, variant), **p['model'], **(model or {})})
-    bank = ViewBank(scenes, device or _device(), config.background)
+    team = Team(device)
+    device = team.device or _device()
+    bank = view_bank(scenes, device, config.background)
     record = dict(train=asdict(cfg), model=asdict(config), data=scenes.name, teacher=teacher.revision if teacher else '', scenes=bank.ids, pixels=bank.fingerprint())
     done, record = folder/'history.json', json.loads(json.dumps(record))
-    if old := _finished(done, record): return FeatureNeRF.from_pretrained(folder).to(device or _device()), old['history']
+    if old := _finished(done, record): return FeatureNeRF.from_pretrained(folder).to(device), old['history']
     t0 = time.perf_counter()
     with _init_lock, torch.random.fork_rng(devices=[]): # threads share torch's generator: without the lock a seed fixes nothing
         torch.manual_seed(cfg.seed)
         model = FeatureNeRF(config)
     history = fit(model, bank, teacher, cfg, folder, device, progress=name, stop=stop)
+    if not team.first: return model, history
     model.save_pretrained(folder)
     made = dict(commit=commit(), hardware=hardware(), seconds=round(time.perf_counter() - t0))
     write_json(done, dict(run=record, history=history, made=made))
-    (folder/'checkpoint.safetensors').unlink(missing_ok=True)
+    for f in (path := folder/'checkpoint.safetensors', previous_checkpoint(path)): f.unlink(missing_ok=True)
     return model, history
 
 # %% ../nbs/14a_runs.ipynb #14aruns019

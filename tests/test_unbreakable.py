@@ -1,0 +1,206 @@
+"What happens to long runs: killed at any moment, full disks, ten thousand objects, several processes."
+import json, os, subprocess, sys
+from pathlib import Path
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SMALL = """
+import json, os, sys, time, torch; torch.set_num_threads(1)
+from featurenerf.model import Config, FeatureNeRF
+from featurenerf.shapes import shapes
+from featurenerf.teachers import load_teacher
+from featurenerf.training import TrainConfig, fit
+train = shapes('chair', 'train', n_objects=10, n_views=3, size=24, n_jobs=1, progress=False)
+teacher = load_teacher('shapes')
+def new_model():
+    torch.manual_seed(0)
+    return FeatureNeRF(Config(feature_dim=teacher.dim, hidden=16, encoder='small', encoder_weights='scratch', n_coarse=6, n_importance=2, n_depth=2, box=train.box.tolist()))
+def run(out=None, steps=40, **kw):
+    cfg = TrainConfig(**{**dict(steps=steps, objects=4, rays=32, targets=2, lr=2e-3, schedule='cosine', warmup=5, clip=1., log_every=5, save_every=2), **kw})
+    m = new_model()
+    return m, fit(m, train, teacher, cfg, out, 'cpu', progress=False)
+def end_me_once_it_runs(out): # as a cluster does: SIGTERM
+    import signal, threading
+    def wait():
+        while not os.path.exists(out + '/checkpoint.safetensors'): time.sleep(.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+    threading.Thread(target=wait, daemon=True).start()
+def weights(m): return torch.cat([p.detach().flatten() for p in m.state_dict().values()])
+"""
+
+
+def python(code, *args, **env):
+    return subprocess.run([sys.executable, '-c', SMALL + code, *map(str, args)], capture_output=True, text=True, cwd=ROOT, timeout=500,
+                          env=dict(os.environ, OMP_NUM_THREADS='1', **env))
+
+
+def kill_and_resume(tmp_path, kills, steps):
+    """A parent process forks children that train, and kills each after a random time; the last one may finish.
+    Forking spares every child the seconds that importing takes, so that kills fall into the run itself."""
+    code = """
+import random, signal
+out, kills, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+reference, history = run(steps=steps)
+one = time.perf_counter(); run(steps=8); one = (time.perf_counter() - one)/8         # seconds a step
+random.seed(0); died, saw = 0, []
+while True:
+    pid = os.fork()
+    if not pid:
+        try:
+            m, h = run(out, steps)
+            torch.save((weights(m), h), out + '/end.pt'); os._exit(0)
+        except BaseException as e: print(repr(e), flush=True); os._exit(1)
+    if died < kills:
+        time.sleep(random.uniform(0, 2.5*one*steps/kills))
+        os.kill(pid, signal.SIGKILL)
+    status = os.waitpid(pid, 0)[1]
+    if os.WIFSIGNALED(status): died += 1; continue
+    assert status == 0, 'a resumed run failed'
+    break
+w, h = torch.load(out + '/end.pt', weights_only=True)
+same = torch.equal(w, weights(reference))
+print(json.dumps(dict(died=died, same=same, losses=[x['loss'] for x in h] == [x['loss'] for x in history])))
+"""
+    run = python(code, tmp_path, kills, steps)
+    assert run.returncode == 0, run.stdout[-1500:] + run.stderr[-3000:]
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def test_killed_five_times(tmp_path):
+    r = kill_and_resume(tmp_path, 5, 20)
+    assert r['same'] and r['losses'], r
+    assert r['died'] >= 3, 'the run was over before it could be killed'
+
+
+@pytest.mark.slow
+def test_killed_fifty_times(tmp_path):
+    "The weights of a run killed fifty times are those of one that was left alone, to the last bit; so are the recorded losses."
+    r = kill_and_resume(tmp_path, 50, 300)
+    assert r['same'] and r['losses'] and r['died'] == 50, r
+
+
+def test_sigterm_saves(tmp_path):
+    code = """
+end_me_once_it_runs(sys.argv[1])
+try: run(sys.argv[1], steps=100_000, save_every=7)
+except KeyboardInterrupt: print('stopped')
+"""
+    run = python(code, tmp_path)
+    said = run.stdout.splitlines()
+    assert said[-1] == 'stopped' and said[-2].startswith('interrupted after step'), run.stdout + run.stderr[-2000:]
+
+
+def test_full_disk(tmp_path):
+    "The system's own limit on the size of a file stands for a disk that is full: writing fails in the middle of a checkpoint."
+    code = """
+import resource, signal, warnings
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+a, _ = run(sys.argv[1] + '/a', steps=4)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+with warnings.catch_warnings(record=True) as heard:
+    warnings.simplefilter('always'); b, _ = run(sys.argv[1] + '/b', steps=4)
+print(torch.equal(weights(a), weights(b)), len(heard), os.listdir(sys.argv[1] + '/b'), str(heard[0].message)[:60])
+"""
+    run = python(code, tmp_path)
+    assert run.returncode == 0 and run.stdout.splitlines()[-1].startswith('True 2 [] the checkpoint of step 2 could not be written'), run.stdout + run.stderr[-2000:]
+
+
+def test_unwritable_folder_is_known_at_once(tmp_path):
+    (tmp_path/'file').write_text('')
+    run = python("run(sys.argv[1])", tmp_path/'file')
+    assert run.returncode != 0 and str(tmp_path/'file') in run.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize('epoch', [.2, pytest.param(1., marks=pytest.mark.slow)])
+def test_ten_thousand_objects(tmp_path, epoch):
+    "Start-up under five seconds, memory flat over an epoch: nothing is read before a batch needs it, and little is kept."
+    code = """
+import resource
+from featurenerf.layouts import open_scenes, write_scenes
+from featurenerf.training import StreamBank, sample_batch, view_bank
+root, n = sys.argv[1], 10_000
+write_scenes(train[:1], root)
+m = json.load(open(root + '/manifest.json')); (first, files), = m['objects'].items(); box = m['boxes'][first]
+for i in range(n):
+    name = f'{first}-{i:05d}'; os.makedirs(f'{root}/{name}/rgba')
+    for f in files: os.link(f'{root}/{first}/{f}', f'{root}/{name}/{f}')
+    m['objects'][name] = files; m['boxes'][name] = box
+del m['objects'][first], m['boxes'][first]; m['splits'] = {}
+json.dump(m, open(root + '/manifest.json', 'w'))
+t = time.perf_counter()
+lazy = open_scenes(root, 'all'); box = lazy.box
+bank = view_bank(lazy, memory_gb=.002); bank.fingerprint()
+start = time.perf_counter() - t
+assert type(bank) is StreamBank and len(lazy) == n and box.shape == (2, 3)
+cfg = TrainConfig(objects=20, rays=32)
+def resident(): return int(open('/proc/self/statm').read().split()[1])*os.sysconf('SC_PAGE_SIZE')/1e6
+seen, memory, t = set(), [], time.perf_counter()
+for step in range(int(float(sys.argv[2])*n)//cfg.objects):
+    b = sample_batch(bank, cfg, step); seen |= set(b['objects'].tolist())
+    if step % 20 == 19: memory.append(round(resident()))
+print(json.dumps(dict(start=round(start, 2), kept=len(bank.kept), most=bank.most, seen=len(seen), memory_mb=memory, objects_per_s=round((step + 1)*cfg.objects/(time.perf_counter() - t)))))
+"""
+    run = python(code, tmp_path, epoch)
+    assert run.returncode == 0, run.stderr[-3000:]
+    r = json.loads(run.stdout.splitlines()[-1])
+    assert r['start'] < 5 and r['kept'] <= r['most'] < 1000 and r['seen'] > 6000*epoch, r
+    assert r['memory_mb'][-1] - r['memory_mb'][0] < 40, r
+    print(r)
+
+
+def two_processes(path, code, processes=2):
+    path.write_text(SMALL + code)
+    run = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', str(processes), str(path), str(path.parent)],
+                         capture_output=True, text=True, cwd=ROOT, timeout=300, env=dict(os.environ, OMP_NUM_THREADS='1', GLOO_SOCKET_IFNAME='lo', PYTHONPATH=str(ROOT)))
+    assert run.returncode == 0, run.stdout[-1500:] + run.stderr[-3000:]
+    return run.stdout
+
+
+def test_two_processes_are_one(tmp_path):
+    "Two processes with half of the objects each: the losses of one process with all of them; checkpoints written by two are continued by one."
+    code = """
+rank = int(os.environ['RANK'])
+m, h = run(sys.argv[1] + '/two', steps=10, log_every=1)
+if rank == 0: torch.save((weights(m), [{k: v for k, v in x.items() if k != 'rays_per_s'} for x in h]), sys.argv[1] + '/two.pt')
+else: torch.save(weights(m), sys.argv[1] + '/other.pt')
+try: run(steps=1, objects=3)
+except ValueError as e: assert 'multiple of 2' in str(e)
+else: raise AssertionError('three objects were shared by two processes')
+"""
+    two_processes(tmp_path/'two.py', code)
+    compare = """
+out = sys.argv[1]
+(w, two), other = torch.load(out + '/two.pt', weights_only=True), torch.load(out + '/other.pt', weights_only=True)
+assert torch.equal(w, other), 'the processes ended with different weights'
+m, one = run(steps=10, log_every=1)
+worst = max(abs(a[k] - b[k])/abs(b[k]) for a, b in zip(two, one) for k in ('rec', 'distill', 'coord', 'loss'))
+resumed, h = run(out + '/two', steps=10, log_every=1)      # finished there, by two: one process reads it and has nothing to do
+assert torch.equal(weights(resumed), w) and len(h) == 10
+print(worst)
+"""
+    run = python(compare, tmp_path)
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert float(run.stdout.splitlines()[-1]) < 1e-5
+
+
+def test_interrupt_of_one_process_stops_all(tmp_path):
+    code = """
+if os.environ['RANK'] == '1': end_me_once_it_runs(sys.argv[1] + '/out')
+try: run(sys.argv[1] + '/out', steps=100_000, save_every=7)
+except KeyboardInterrupt: print('stopped', os.environ['RANK'], flush=True)
+"""
+    said = two_processes(tmp_path/'stop.py', code)
+    assert 'stopped 0' in said and 'stopped 1' in said and 'interrupted after step' in said
+
+
+@pytest.mark.slow
+def test_compiled_trunk_is_the_same(tmp_path):
+    "torch.compile changes rounding, not the run (needs a C++ compiler)."
+    run = python("""
+a, h = run(steps=6, log_every=1)
+b, g = run(steps=6, log_every=1, compile='default')
+assert b.field.trunk._compiled_call_impl is None
+print(max(abs(x[k] - y[k])/abs(x[k]) for x, y in zip(h, g) for k in ('rec', 'distill', 'coord')))
+""")
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert float(run.stdout.splitlines()[-1]) < 1e-4
