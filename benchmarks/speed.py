@@ -26,7 +26,7 @@ from naive import FORMS, SHORTCUTS, loss, render
 SIZES = dict(
     quick=dict(hidden=32, dims=(16, 40), map=(16, 8), rays=16, objects=1, samples=(16, 4, 4), repeat=2, matmul=128, image=16, every=4,
                views=4, size=32, pairs=5, eval_size=32, channels=32, scaling=dict(base=16, rays=(8, 16), samples=((8, 2, 2), (16, 4, 4)), views=(1, 2), dims=(16, 40))),
-    cpu=dict(hidden=512, dims=(384, 960), map=(512, 64), rays=128, objects=1, samples=(64, 16, 16), repeat=5, matmul=2048, image=128, every=24,
+    cpu=dict(hidden=512, dims=(384, 960), map=(512, 64), rays=128, objects=1, samples=(64, 16, 16), repeat=3, matmul=2048, image=128, every=24,
              views=200, size=128, pairs=1000, eval_size=128, channels=512,
              scaling=dict(base=64, rays=(64, 128, 256), samples=((16, 4, 4), (32, 8, 8), (64, 16, 16)), views=(1, 2, 4), dims=(64, 384, 960))))
 SIZES['paper'] = dict(SIZES['cpu'], rays=1024, objects=4, repeat=3, matmul=8192)
@@ -42,8 +42,8 @@ def interleaved(
     repeat:int, # rounds
     device='cpu',
     warm:bool=True, # one more round comes first and does not count
-)->dict: # name -> median processor and wall seconds, and all of them
-    "A B C A B C ...: whatever else the machine does meets all forms alike."
+)->dict: # name -> medians; 's' is what ratios are made of: processor seconds a thread, on a GPU wall seconds
+    "A B C A B C ...: whatever else the machine does meets all forms alike, and processor time does not count the wait for others."
     took = {k: [] for k in forms}
     gc.collect(); gc.disable()
     try:
@@ -53,7 +53,11 @@ def interleaved(
                 f(); sync(device)
                 if i: took[k].append((time.process_time() - p, time.perf_counter() - w))
     finally: gc.enable()
-    return {k: dict(cpu_s=statistics.median(c for c, _ in v), wall_s=statistics.median(w for _, w in v), all_cpu_s=[round(c, 4) for c, _ in v]) for k, v in took.items()}
+    on_cpu, out = torch.device(device).type == 'cpu', {}
+    for k, v in took.items():
+        cpu, wall = (statistics.median(x) for x in zip(*v))
+        out[k] = dict(s=cpu/torch.get_num_threads() if on_cpu else wall, cpu_s=cpu, wall_s=wall, all_cpu_s=[round(c, 4) for c, _ in v])
+    return out
 
 def peak_gb():
     "Most memory of this process alone; the system's other count starts with the parent's."
@@ -62,9 +66,9 @@ def peak_gb():
     return next(int(l.split()[1])*1024/1e9 for l in status.read_text().splitlines() if l.startswith('VmHWM'))
 
 def matmul_peak(n, repeat=5, dtype=torch.float32, device='cpu'):
-    "FLOP a second of a large matrix product, by wall time."
+    "FLOP a second of a large matrix product."
     a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
-    return 2*n**3 / interleaved({'matmul': lambda: a @ b}, repeat, device)['matmul']['wall_s']
+    return 2*n**3 / interleaved({'matmul': lambda: a @ b}, repeat, device)['matmul']['s']
 
 def counts(f):
     "FLOP of matrix products and convolutions (not of lookups, nor element by element), and bytes of activations that wait for the backward pass."
@@ -137,8 +141,8 @@ def part_step(s, a):
             seen = {k: counts(f) for k, f in forms.items()}                                   # a warm round at the same time
             rows = interleaved(forms, s['repeat'], warm=False)
             for k, r in rows.items():
-                r |= dict(seen[k], speedup=rows['naive']['cpu_s']/r['cpu_s'])
-                if 'bf16' not in k: r['peak_share'] = r['flop']/r['wall_s']/peak
+                r |= dict(seen[k], speedup=rows['naive']['s']/r['s'])
+                if 'bf16' not in k: r['peak_share'] = r['flop']/r['s']/peak
             if not bf16: rows['all three, bf16'] = 'not measured: this processor has no bf16. Where there is: python benchmarks/speed.py --parts step'
             here[title] = rows
         out['D'][str(D)] = here
@@ -178,7 +182,7 @@ def part_render(s, a):
         rows = interleaved({k: lambda v=v: maps(field, E, cameras, rays, v[0], samples, v[1]) for k, v in forms.items()}, min(3, s['repeat']))
         counted.clear(); some = rays[::max(1, len(rays)//256)]
         for k, (use, g) in forms.items(): maps(field, E, cameras, some, use, samples, count(k, g))
-        for k, r in rows.items(): r |= dict(speedup=rows['naive']['cpu_s']/r['cpu_s'], samples_a_ray=counted[k]/len(some))
+        for k, r in rows.items(): r |= dict(speedup=rows['naive']['s']/r['s'], samples_a_ray=counted[k]/len(some))
         return rows
     chair_samples = (c.n_coarse, c.n_importance, c.n_depth)
     out = dict(pixels=s['image']**2, rays=len(rays), threshold=.1, cells=32,
@@ -205,9 +209,9 @@ def worker(s, use, repeat=2):
     "In a process of its own: seconds a step, and the most memory it held."
     step = Step(s, s['dims'][0])
     empty = peak_gb()
-    step(use); w = time.perf_counter()
+    step(use); w, p = time.perf_counter(), time.process_time()
     for _ in range(repeat): step(use)
-    return dict(wall_s=(time.perf_counter() - w)/repeat, gb=peak_gb(), gb_before=empty)
+    return dict(wall_s=(time.perf_counter() - w)/repeat, cpu_s=(time.process_time() - p)/repeat, gb=peak_gb(), gb_before=empty)
 
 def workers(a, use, n):
     cmd = [sys.executable, __file__, '--scale', a.scale, '--worker', ','.join(use) or 'naive'] + ['--quick']*a.quick
@@ -228,8 +232,9 @@ def part_scaling(s, a):
     out |= dict(base_rays=sc['base'], processes={})
     for name, use in (('naive', ()), ('all three', SHORTCUTS)):
         one, two = workers(a, use, 1), workers(a, use, 2)
-        t1, t2 = one[0]['wall_s'], statistics.mean(x['wall_s'] for x in two)
-        out['processes'][name] = dict(one_wall_s=t1, two_wall_s=t2, throughput_of_two=2*t1/t2, peak_gb=one[0]['gb'], of_which_before_the_step_gb=one[0]['gb_before'])
+        mean = lambda rs, k: statistics.mean(r[k] for r in rs)
+        out['processes'][name] = {f'{n}_{k}': mean(rs, k) for n, rs in (('one', one), ('two', two)) for k in ('wall_s', 'cpu_s')} | dict(
+            throughput_of_two=2*mean(one, 'wall_s')/mean(two, 'wall_s'), throughput_of_two_by_cpu=2*mean(one, 'cpu_s')/mean(two, 'cpu_s'), peak_gb=one[0]['gb'], of_which_before_the_step_gb=one[0]['gb_before'])
     return out
 
 def part_profile(s, a):
@@ -240,7 +245,7 @@ def part_profile(s, a):
     rows = sorted(p.key_averages(), key=lambda e: -e.self_cpu_time_total)
     total = sum(e.self_cpu_time_total for e in rows)
     flop = counts(lambda: step(SHORTCUTS))['flop']
-    return dict(D=D, step=took, flop=flop, peak_flop_s=peak, floor_s=flop/peak, above_floor=took['wall_s']/(flop/peak),
+    return dict(D=D, step=took, flop=flop, peak_flop_s=peak, floor_s=flop/peak, above_floor=took['s']/(flop/peak),
                 top=[dict(op=e.key.removeprefix('aten::'), ms=e.self_cpu_time_total/1e3, share=e.self_cpu_time_total/total, calls=e.count) for e in rows[:12]])
 
 def part_encoder(s, a):
@@ -308,10 +313,10 @@ def part_gpu(s, a):
         step = Step(s, D, a.device)
         if a.compile: step.field.trunk.forward = torch.compile(step.field.trunk.forward)
         rows = interleaved({'naive, fp32': lambda: step(()), 'all three, fp32': lambda: step(SHORTCUTS), 'all three, bf16': lambda: step(SHORTCUTS, bf16=True)}, 20, a.device)
-        for r in rows.values(): r['hours_of_500k_steps'] = r['wall_s']*500_000/3600
+        for r in rows.values(): r['hours_of_500k_steps'] = r['s']*500_000/3600
         flop = counts(lambda: step(SHORTCUTS))['flop']
-        out['D'][str(D)] = dict(rows, flop=flop, peak_share=flop/rows['all three, bf16']['wall_s']/out['peak_flop_s'], gb=torch.cuda.max_memory_allocated()/1e9)
-        print(f"D = {D}: {1e3*rows['all three, bf16']['wall_s']:.1f} ms a step, {out['D'][str(D)]['peak_share']:.0%} of the bf16 peak, 500k steps in {rows['all three, bf16']['hours_of_500k_steps']:.1f} h")
+        out['D'][str(D)] = dict(rows, flop=flop, peak_share=flop/rows['all three, bf16']['s']/out['peak_flop_s'], gb=torch.cuda.max_memory_allocated()/1e9)
+        print(f"D = {D}: {1e3*rows['all three, bf16']['s']:.1f} ms a step, {out['D'][str(D)]['peak_share']:.0%} of the bf16 peak, 500k steps in {rows['all three, bf16']['hours_of_500k_steps']:.1f} h")
     return out
 
 
