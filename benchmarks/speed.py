@@ -11,7 +11,8 @@ import argparse, datetime, gc, json, os, shlex, statistics, subprocess, sys, tim
 from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT/'benchmarks')]
-import numpy as np, torch
+from unittest.mock import patch
+import numpy as np, torch, torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from featurenerf.cameras import pixel_rays, sphere_cameras
@@ -26,10 +27,10 @@ from naive import FORMS, SHORTCUTS, loss, render
 SIZES = dict(
     quick=dict(hidden=32, dims=(16, 40), map=(16, 8), rays=16, objects=1, samples=(16, 4, 4), repeat=2, matmul=128, image=16, every=4,
                views=4, size=32, pairs=5, eval_size=32, channels=32, scaling=dict(base=16, rays=(8, 16), samples=((8, 2, 2), (16, 4, 4)), views=(1, 2), dims=(16, 40))),
-    cpu=dict(hidden=512, dims=(384, 960), map=(512, 64), rays=128, objects=1, samples=(64, 16, 16), repeat=3, matmul=2048, image=128, every=24,
+    cpu=dict(hidden=512, dims=(384, 960), map=(512, 64), rays=128, objects=1, samples=(64, 16, 16), repeat=3, step=dict(rays=256, repeat=4), matmul=2048, image=128, every=24,
              views=200, size=128, pairs=1000, eval_size=128, channels=512,
              scaling=dict(base=64, rays=(64, 128, 256), samples=((16, 4, 4), (32, 8, 8), (64, 16, 16)), views=(1, 2, 4), dims=(64, 384, 960))))
-SIZES['paper'] = dict(SIZES['cpu'], rays=1024, objects=4, repeat=3, matmul=8192)
+SIZES['paper'] = dict(SIZES['cpu'], rays=1024, objects=4, matmul=8192, step={})
 
 
 # measuring -----------------------------------------------------------------------------------------------------------
@@ -120,17 +121,29 @@ def relative(a, b): # largest difference in units of the largest entry, over all
     k = max(d, key=d.get)
     return dict(largest=d[k], of=k)
 
+def watched(step, use, act):
+    "Answers with another activation, and on which side of 0 each of its inputs was."
+    sides = []
+    def f(x): sides.append(x.detach() > 0); return act(x)
+    with patch('torch.nn.functional.relu', f): return step.answers(use), sides
+
 def agreement(s, D):
-    "Naive against fast, in single and in double precision: rounding goes away with digits, an error of method does not."
+    """Naive against fast in single and in double precision: rounding goes away with digits, an error of method does not.
+    In single precision once more with SiLU for ReLU: a ReLU whose input is 0 up to rounding may switch sides, and then a gradient jumps."""
     out = {}
-    for dtype in (torch.float32, torch.float64):
+    for name, dtype, act in (('float32', torch.float32, F.relu), ('float32, SiLU', torch.float32, F.silu), ('float64', torch.float64, F.relu)):
         step = Step(s, D, dtype=dtype)
-        naive = step.answers(())
-        for name, use in FORMS.items():
-            if use: out.setdefault(name, {})[str(dtype)[6:]] = {k: relative(*x) for k, x in zip(('outputs', 'gradients'), zip(naive, step.answers(use)))}
+        naive, sides = watched(step, (), act)
+        for form, use in FORMS.items():
+            if not use: continue
+            fast, other = watched(step, use, act)
+            out.setdefault(form, {})[name] = {k: relative(*x) for k, x in zip(('outputs', 'gradients'), zip(naive, fast))}
+            if len(other) == len(sides) and 'reuse' not in use: # the same questions in the same order
+                out[form][name]['switched'] = [sum((a != b).sum().item() for a, b in zip(sides, other)), sum(a.numel() for a in sides)]
     return out
 
 def part_step(s, a):
+    s = s | s.get('step', {})
     bf16, out = use_bf16('auto', 'cpu'), dict(setting={k: s[k] for k in ('hidden', 'map', 'objects', 'rays', 'samples')}, D={})
     peak = out['peak_flop_s'] = matmul_peak(s['matmul'])
     for D in s['dims']:
@@ -324,7 +337,7 @@ PARTS = dict(step=part_step, agree=part_agree, render=part_render, scaling=part_
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--scale', choices=('cpu', 'paper'), default='cpu', help='cpu: 128 rays of one object a step; paper: 1024 rays of each of 4')
+    p.add_argument('--scale', choices=('cpu', 'paper'), default='cpu', help='cpu: 256 rays of one object a step (128 for what is not a ratio); paper: 1024 rays of each of 4')
     p.add_argument('--parts', nargs='+', choices=PARTS, default=None, help='default: all but gpu; with --device cuda only gpu')
     p.add_argument('--quick', action='store_true', help='small sizes: does it run?')
     p.add_argument('--threads', type=int, default=1)

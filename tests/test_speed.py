@@ -21,7 +21,7 @@ SMALL = dict(hidden=64, map=(32, 16), rays=40, objects=2, samples=(16, 4, 4))
 @pytest.mark.parametrize('dtype,bound', [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 def test_naive_and_fast_are_one_function(views, dtype, bound):
     step = speed.Step(SMALL, 48, dtype=dtype, views=views)
-    outputs, grads = step.answers(())
+    outputs, grads = step.answers(())                                  # (small enough that no ReLU sits on its kink: see `agreement`)
     assert set(grads) == {'E', *dict(step.field.named_parameters())} and all(g.abs().max() > 0 for g in grads.values())
     for name, use in FORMS.items():
         for a, b in zip((outputs, grads), step.answers(use)):
@@ -115,7 +115,9 @@ def test_the_committed_measurements_meet_the_promise():
     r = {k: v['result'] for k, v in json.loads((ROOT/'results'/'speed'/'cpu.json').read_text()).items()}
     for D, least in (('384', 2.2), ('960', 2.7)):
         assert r['step']['D'][D]['losses on both passes']['all three']['speedup'] >= least
-        for name, x in r['agree'][D].items(): assert x['float32']['outputs']['largest'] <= 1e-5 and x['float64']['gradients']['largest'] <= 1e-12, (D, name)
+        for name, x in r['agree'][D].items():
+            assert x['float32']['outputs']['largest'] <= 1e-5 and x['float32, SiLU']['gradients']['largest'] <= 1e-5 and x['float64']['gradients']['largest'] <= 1e-12, (D, name)
+            assert x['float32']['gradients']['largest'] <= 1e-5 or x['float32'].get('switched', [1])[0] > 0, f'{D}, {name}: gradients differ, and no ReLU switched sides'
     for task in ('same', '3d'):
         e = r['evaluate'][task]
         assert e['pairs'] == 1000 and e['channels'] == 512 and e['cpu_s'] < 300 and e['peak_gb'] < 3
