@@ -9,6 +9,8 @@ __all__ = ['DensityHead', 'DirectedLinear', 'ColorHead', 'FeatureHead', 'CoordHe
 import torch, torch.nn.functional as F
 from torch import nn, Tensor
 
+def _float32(x): return x.to(torch.promote_types(x.dtype, torch.float32)) # at least: bfloat16 goes up, float64 stays
+
 # %% ../nbs/04_heads.ipynb #04heads006
 class DensityHead(nn.Module):
     "sigma = g_sigma(v_NeRF) of Eq. 6, per object unit, >= 0."
@@ -22,7 +24,7 @@ class DensityHead(nn.Module):
     def forward(self,
         v:Tensor, # (*batch, dim) v_NeRF
     )->Tensor: # (*batch,)
-        return F.softplus(self.linear(v)[..., 0].float()) * self.scale
+        return F.softplus(_float32(self.linear(v)[..., 0])) * self.scale
 
 # %% ../nbs/04_heads.ipynb #04headse4960f
 class DirectedLinear(nn.Module):
@@ -49,7 +51,7 @@ class ColorHead(DirectedLinear):
         directed:bool=True, # reads d
     ): super().__init__(dim, 3, directed)
 
-    def forward(self, v:Tensor, d:Tensor)->Tensor: return super().forward(v, d).float().sigmoid()
+    def forward(self, v:Tensor, d:Tensor)->Tensor: return _float32(super().forward(v, d)).sigmoid()
 
 # %% ../nbs/04_heads.ipynb #04heads0b5caf
 class FeatureHead(DirectedLinear):
@@ -92,6 +94,6 @@ class JointHead(nn.Linear):
     def forward(self,
         v:Tensor, # (*batch, dim) v_NeRF, before its ReLU
     ): # sigma (*batch,) >= 0; dict of 'rgb' in [0, 1], 'feature' (*batch, D) and 'coord' (*batch, 3) where it has them
-        rgb, sigma, feature, coord = super().forward(F.relu(v)).float().split(self.split, -1)
+        rgb, sigma, feature, coord = _float32(super().forward(F.relu(v))).split(self.split, -1)
         values = dict(rgb=rgb.sigmoid(), feature=feature, coord=coord)
         return F.relu(sigma[..., 0]), {k: x for k, x in values.items() if x.shape[-1]}
