@@ -141,8 +141,8 @@ def render_rays(
     t = stratified(near, far, n_coarse, jitter, generator)
     first = _ask(field_fn, rays, t)
     fine = n_importance + n_depth > 0
-    coarse = render_samples([first], t, far) if keep_coarse or not fine else None
-    if not fine: return coarse
+    if not fine: return render_samples([first], t, far)
+    coarse = render_samples([first], t, far) if keep_coarse else None
     t_fine = _fine_t(first.sigma, t, near, far, n_importance, n_depth, depth_sigma, jitter, generator, detach)
     t_all = torch.cat([t, t_fine], -1)
     if reuse and fine_fn is None: parts = [first, _ask(field_fn, rays, t_fine)]
