@@ -10,6 +10,22 @@ ROOT = Path(__file__).parent.parent
 LIB = ROOT/'featurenerf'
 
 
+# What mypy cannot know, each with the reason; everything else is an error of ours.
+KNOWN = {
+    r'cameras\.py:.*Argument 3 to "Cameras" has incompatible type "None"': 'center=None means the middle of the image: __post_init__ makes a tensor of it',
+    r'\w+\.py:.*"Tensor" not callable': 'a module made or defined elsewhere: torch types every attribute of a module as tensor or module',
+    r'encoders\.py:.*Tensor.* has no attribute "channels"': 'the same',
+    r'fields\.py:.*List\[Tensor \| Module\]': 'the same, for the weights of layers in a list',
+    r'vehicles\.py:.*no attribute "kinds"': 'a function with an attribute: car.kinds',
+    r'explore\.py:.*(Tensor \| None|"None"|"bool" of "Any \| bool")': 'rgb, acc and depth of a Seen are there together, or none of them',
+    r'layouts\.py:.*"_Reads".*list': 'a sequence that reads when indexed, where a list is declared',
+    r'model\.py:.*"None" not callable': 'inside of a lambda, after an `if` that mypy forgets there',
+    r'model\.py:.*has no attribute "__func__"': 'the bound class method of the hub mixin',
+    r'(runs|experiments)\.py:.*"object" is not indexable': 'PRESETS, a dict of dicts of different kinds',
+    r'experiments\.py:.*Argument "indent" to "write_json"': 'indent=None: on one line',
+}
+
+
 def patch_of(node):
     "(class, decorator in its place) of a patched function, else None."
     for d in getattr(node, 'decorator_list', ()):
@@ -92,7 +108,8 @@ def test_the_package_keeps_its_meaning(tmp_path):
     assert sum('@patch' in p.read_text() for p in (tmp_path/'featurenerf').glob('*.py')) == 0
 
 
+@pytest.mark.slow                                          # mypy reads all of torch: two minutes, then seconds from its cache
 def test_type_hints(tmp_path):
     pytest.importorskip('mypy')
-    said = check(tmp_path, unpatched(tmp_path))
+    said = [l for l in check(tmp_path, unpatched(tmp_path)) if not any(re.match('featurenerf/' + k, l) for k in KNOWN)]
     assert not said, f'{len(said)} errors\n' + '\n'.join(said)
