@@ -372,6 +372,53 @@ def test_much_damage(valid, name, capsys):
     judge(name, wrong)
 
 
+def chunk(path, name, body):
+    "A picture whose first chunk of that name is another, with its right checksum."
+    b = path.read_bytes(); i = b.index(name); n = struct.unpack('>I', b[i - 4:i])[0]
+    path.write_bytes(b[:i - 4] + struct.pack('>I', len(body)) + name + body + struct.pack('>I', zlib.crc32(name + body)) + b[i + 8 + n:])
+
+def change(path, f): d = json.loads(path.read_text()); f(d); path.write_text(json.dumps(d))
+
+def promise(path, name, shape):
+    "An array that says it is much larger than it is."
+    z = zipfile.ZipFile(path); members = {n: z.read(n) for n in z.namelist()}; head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, dict(descr='<f4', fortran_order=False, shape=shape)); members[name] = head.getvalue() + b'0'*64
+    with zipfile.ZipFile(path, 'w') as w: [w.writestr(*m) for m in members.items()]
+
+TABLE = ('2D same mIoU', '2D same kp@10')
+FOUND = [   # what the long run has found, file by file: format, file, damage, what the error says
+    ('AuthorsData', f'part_3d_anno/{SYN}/chair-0-00019.npz', lambda f: promise(f, 'pts.npy', (2**33, 3)), r'bytes there'),
+    ('SPair', 'Segmentation/chair/chair-0-00004_0.png', lambda f: chunk(f, b'IHDR', struct.pack('>IIBBBBB', 2**24, 3200, 8, 0, 0, 0, 0)), 'cannot be read as a picture .Decompression'),
+    ('SPair', 'Segmentation/chair/chair-0-00019_0.png', lambda f: chunk(f, b'IHDR', b'12'), 'cannot be read as a picture'),
+    ('CO3D', 'chair/seq/masks/frame000002.png', lambda f: chunk(f, b'IHDR', b'12'), 'cannot be read as a picture'),
+    ('pictures', 'a.png', lambda f: f.write_bytes(f.read_bytes()[:60]), 'cannot be read as a picture'),
+    ('pictures', 'a.webp', lambda f: f.write_bytes(f.read_bytes()[:30]), 'cannot be read as a picture'),
+    ('meshes', 'ply/text.ply', lambda f: f.write_text(re.sub(r'\n3 \d+ ', '\n3 99999 ', f.read_text(), count=1)), 'text.ply'),
+    ('ShapeNet', '03001627/chair4/models/model_normalized.obj', lambda f: f.write_text(re.sub(r'^v (\S+) (\S+) \S+.*$', r'v \1 \2', f.read_text(), flags=re.M)), 'model_normalized.obj'),
+    ('Results', 'pairs.json', lambda f: f.write_text('['*100_000), 'is damaged'),
+    ('Results', 'pairs.json', lambda f: change(f, lambda d: d['values']['A'][TABLE[0]].pop()), 'another number of pairs'),
+    ('Results', 'pairs.json', lambda f: change(f, lambda d: d['values'].update(A=[1])), 'values does not hold'),
+    ('Results', 'pairs.json', lambda f: change(f, lambda d: d['values']['A'].update({TABLE[0]: [1, None, 2, 3]})), 'values does not hold'),
+    ('Results', 'pairs.json', lambda f: change(f, lambda d: d['pairs']['2D same'].pop('target')), 'source or target'),
+    ('Results', 'means.json', lambda f: change(f, lambda d: d['metrics']['A'][TABLE[0]].update(pairs=5)), 'metrics does not hold'),
+    ('Results', 'means.json', lambda f: change(f, lambda d: d.update(n_pairs={'2D same': 10**18})), 'n_pairs is'),
+    ('Results', 'means.json', lambda f: change(f, lambda d: d.update(n_pairs={})), 'no task with pairs'),
+    ('Results', 'means.json', lambda f: change(f, lambda d: d.update(seeds=3)), 'seeds does not hold'),
+    ('cells', 'cpu/chair/shapes-seed0.json', lambda f: f.write_text('['*100_000), 'is damaged'),
+    ('teacher', 'shapes_teacher.safetensors', lambda f: f.write_bytes(f.read_bytes().replace(b'up2.bias', b'up3.bias', 1)), 'is damaged'),
+]
+
+@pytest.mark.parametrize('i', range(len(FOUND)), ids=lambda i: f'{FOUND[i][0]}-{i}')
+def test_found_before(valid, i):
+    name, file, harm, says = FOUND[i]
+    root = valid(name); path = root/file; good = path.read_bytes()
+    try:
+        harm(path); assert path.read_bytes() != good
+        with pytest.raises(ValueError, match=says) as e: FORMATS[name][1](root)
+        assert str(path) in str(e.value)
+    finally: path.write_bytes(good)
+
+
 def test_the_watch_sees(tmp_path):
     "The net has no hole: each of the things that must not happen is noticed."
     import pickle, subprocess
