@@ -593,7 +593,7 @@ def _check_results(d, where):
         need(table(d.get(k, {}), ok), f'{k} does not hold {what} for every method and column')
     need(isinstance(d['n_pairs'], dict) and all(type(n) is int and 0 <= n < 10**8 for n in d['n_pairs'].values()), f'n_pairs is {str(d["n_pairs"])[:60]}, expected task -> number')
     plain = lambda x: isinstance(x, list) and (all(type(i) is int for i in x) or all(isinstance(i, str) for i in x))
-    need(table(d.get('pairs', {}), plain), 'pairs does not hold ids or numbers of views for every task')
+    need(table(d.get('pairs', {}), plain) and bool(d.get('pairs')) >= bool(d.get('values')), 'pairs does not hold ids or numbers of views for every task')
     for t, p in d.get('pairs', {}).items():
         need({'source', 'target'} <= set(p) and len(set(map(len, p.values()))) == 1, f'pairs of {t!r} are lists of different lengths, or lack source or target')
     n = {t: len(p['source']) for t, p in d['pairs'].items()} if d.get('pairs') else d['n_pairs']
