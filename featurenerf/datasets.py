@@ -265,6 +265,7 @@ def read_picture(
     path = _need(path, what)
     try:
         with Image.open(path) as im:
+            if im.width*im.height > 2**26: raise ValueError(f'it says {im.width} x {im.height} pixels, expected at most 67 million')
             im.load()                                                    # a cut-off file shows only here
             return ImageOps.exif_transpose(im) if upright else im
     except Exception as e: # PIL has no error of its own: OSError, SyntaxError, ValueError, DecompressionBombError, struct.error...

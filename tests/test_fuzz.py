@@ -393,6 +393,7 @@ FOUND = [   # what the long run has found, file by file: format, file, damage, w
     ('SPair', 'Segmentation/chair/chair-0-00019_0.png', lambda f: chunk(f, b'IHDR', b'12'), 'cannot be read as a picture'),
     ('CO3D', 'chair/seq/masks/frame000002.png', lambda f: chunk(f, b'IHDR', b'12'), 'cannot be read as a picture'),
     ('pictures', 'a.png', lambda f: f.write_bytes(f.read_bytes()[:60]), 'cannot be read as a picture'),
+    ('pictures', 'a.png', lambda f: chunk(f, b'IHDR', struct.pack('>IIBBBBB', 9000, 9000, 8, 6, 0, 0, 0)), 'at most 67 million'),
     ('pictures', 'a.webp', lambda f: f.write_bytes(f.read_bytes()[:30]), 'cannot be read as a picture'),
     ('meshes', 'ply/text.ply', lambda f: f.write_text(re.sub(r'\n3 \d+ ', '\n3 99999 ', f.read_text(), count=1)), 'text.ply'),
     ('ShapeNet', '03001627/chair4/models/model_normalized.obj', lambda f: f.write_text(re.sub(r'^v (\S+) (\S+) \S+.*$', r'v \1 \2', f.read_text(), flags=re.M)), 'model_normalized.obj'),
