@@ -1,5 +1,6 @@
 # make chair : install, train on the embedded chairs, print the table of results
 # make test  : install, run every notebook and every test
+# make coverage : the same, and which lines of the library they run: results/coverage.json
 # make docs  : the site, in _docs (open _docs/index.html; no network needed)
 # make experiments : the matrix of category x method x seed behind results.ipynb (hours)
 VENV   ?= .venv
@@ -8,7 +9,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 RUN    := runs/chair
 
-.PHONY: chair test docs experiments prepare clean
+.PHONY: chair test coverage docs experiments prepare clean
 
 $(READY): settings.ini setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +24,13 @@ chair: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+coverage: $(READY)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage json --quiet
+	$(BIN)/python tests/coverage_summary.py
 
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

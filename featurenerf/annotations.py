@@ -17,7 +17,7 @@ from .cameras import fixed_cameras, hemisphere_cameras
 from .meshes import Mesh, render_views
 from .datasets import read_pieces, mesh_from_pieces
 from .labels import annotate, FRAMES
-from .layouts import LazyScenes, choose_ids, inside, synset_of, _floats
+from .layouts import LazyScenes, choose_ids, inside, synset_of, _floats, _need
 
 # %% ../nbs/09d_annotations.ipynb #5c156a89
 def read_bytes(
@@ -25,9 +25,7 @@ def read_bytes(
     what, # what it should hold, for the error
 )->bytes: # gzip is undone
     "A whole file, or an error that says what it should have been."
-    path = Path(path)
-    if not path.is_file(): raise FileNotFoundError(f'{path} does not exist; expected {what}')
-    data = path.read_bytes()
+    data = _need(path, what).read_bytes()
     try: return gzip.decompress(data) if data[:2] == b'\x1f\x8b' else data
     except (OSError, EOFError, zlib.error) as e:
         raise ValueError(f'{path} is damaged ({type(e).__name__}: {e}); expected {what}; download it again') from None

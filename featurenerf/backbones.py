@@ -109,7 +109,7 @@ class TimmTeacher(Teacher):
         _check_facet(timm_name, plan, layer, facet)
         p = red[layer] if stride is None else _check_stride(timm_name, plan, stride, red[layer])
         kw = dict(img_size=size) if _takes_size(timm_name, size) else {}
-        net, source = timm_pretrained(timm_name, weights, seed, [name] if name else [], num_classes=0, **kw)
+        net, source = timm_pretrained(timm_name, weights, seed, (name,) if name else (), num_classes=0, **kw)
         rand = ' (random weights)'*(str(weights) == 'random')
         super().__init__(label + rand, '', 0, 1, timm=timm_name, layer=layer, facet=facet, size=size, norm=norm,
                          dtype=str(dtype or torch.float32).split('.')[-1], **_normalisation(net))

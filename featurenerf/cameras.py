@@ -118,7 +118,8 @@ def to(self:Cameras,
     **kwargs # as for Tensor.to
 )->Cameras:
     "Cameras on another device."
-    return Cameras(*(x.to(*args, **kwargs) for x in (self.cam2world, self.focal, self.center)), self.size)
+    pose, focal, center = (x.to(*args, **kwargs) for x in (self.cam2world, self.focal, self.center))
+    return Cameras(pose, focal, center, self.size)
 
 # %% ../nbs/00_cameras.ipynb #00cameras030
 def _join(f, cameras, dim):

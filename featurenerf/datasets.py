@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MESH_FORMATS', 'plain_name', 'merge_places', 'read_pieces', 'infer_parts', 'mesh_from_pieces', 'choose_parts',
-           'read_meshes', 'mesh_folder', 'load_image']
+           'read_meshes', 'mesh_folder', 'read_picture', 'load_image']
 
 # %% ../nbs/09_datasets.ipynb #9354ff24
 import io, re, warnings
@@ -108,16 +108,8 @@ def _load(path): # -> trimesh.Scene; warns of files that the mesh names and that
     return scene
 
 # %% ../nbs/09_datasets.ipynb #6acd37c6
-def read_pieces(
-    path,             # mesh file
-    up:str='y',       # the file's upward axis
-    front:str='auto', # the axis its front looks along; auto: '+z' for glTF, '-z' for other formats
-)->list: # of dicts: vertices, faces, material, uv, color, names (node, geometry, material)
-    "The pieces of a mesh file in the house frame, with the names they go by."
-    path = Path(path)
-    if not path.is_file(): raise FileNotFoundError(f'{path} does not exist; expected a mesh file {", ".join(MESH_FORMATS)}')
-    R = _to_house_frame(up, ('+z' if path.suffix.lower() in ('.glb', '.gltf') else '-z') if front == 'auto' else front)
-    scene, pieces = _load(path), []
+def _pieces(scene, R): # of a trimesh.Scene, turned by R
+    pieces = []
     for node in sorted(scene.graph.nodes_geometry):
         T, name = scene.graph[node]
         g = scene.geometry[name]
@@ -128,6 +120,21 @@ def read_pieces(
         material, uv, color = _material(g.visual)
         pieces.append(dict(vertices=np.nan_to_num(v), faces=np.asarray(g.faces)[ok], material=material, uv=uv, color=color,
                            names=(node, name, getattr(getattr(g.visual, 'material', None), 'name', None) or '')))
+    return pieces
+
+def read_pieces(
+    path,             # mesh file
+    up:str='y',       # the file's upward axis
+    front:str='auto', # the axis its front looks along; auto: '+z' for glTF, '-z' for other formats
+)->list: # of dicts: vertices, faces, material, uv, color, names (node, geometry, material)
+    "The pieces of a mesh file in the house frame, with the names they go by."
+    path = Path(path)
+    if not path.is_file(): raise FileNotFoundError(f'{path} does not exist; expected a mesh file {", ".join(MESH_FORMATS)}')
+    R = _to_house_frame(up, ('+z' if path.suffix.lower() in ('.glb', '.gltf') else '-z') if front == 'auto' else front)
+    scene = _load(path)
+    try: pieces = _pieces(scene, R)
+    except (ValueError, TypeError, IndexError, KeyError, AttributeError) as e:
+        raise ValueError(f'{path} is damaged: its vertices, faces and materials do not fit together ({type(e).__name__}: {e}); copy or download it again') from None
     if not pieces: raise ValueError(f'{path} holds no triangles with an area; expected a mesh with faces (points and lines cannot be rendered)')
     return pieces
 
@@ -240,6 +247,30 @@ def mesh_folder(
     name = f'folder {Path(folder).name}' + ('' if n >= 10 or split == 'all' else f' (all {n} objects)')
     return SceneSet(scenes, category=meshes[0].category, split=split, name=name)
 
+# %% ../nbs/09_datasets.ipynb #5b1c7e20
+def _need(path, what):
+    "The path, if there is a file."
+    try: there = Path(path).is_file()
+    except (OSError, ValueError): there = False                          # a name no file can have
+    if not there: raise FileNotFoundError(f'{path} does not exist; expected {what}')
+    return Path(path)
+
+def read_picture(
+    path,               # file
+    what:str='a picture', # it should be, for the error
+    upright:bool=False, # turn it as the camera's note in the file says
+): # PIL image, wholly decoded
+    "A picture, or one error that says which file."
+    from PIL import Image, ImageOps
+    path = _need(path, what)
+    try:
+        with Image.open(path) as im:
+            if im.width*im.height > 2**26: raise ValueError(f'it says {im.width} x {im.height} pixels, expected at most 67 million')
+            im.load()                                                    # a cut-off file shows only here
+            return ImageOps.exif_transpose(im) if upright else im
+    except Exception as e: # PIL has no error of its own: OSError, SyntaxError, ValueError, DecompressionBombError, struct.error...
+        raise ValueError(f'{path} cannot be read as a picture ({type(e).__name__}: {e}); expected {what}. It may be cut off or damaged: copy or download it again') from None
+
 # %% ../nbs/09_datasets.ipynb #09datasets024
 def load_image(
     path,                # picture with an alpha channel (PNG, WebP)
@@ -247,22 +278,18 @@ def load_image(
     fill:float=0.6,      # share of the side that the object's longer edge takes, as in the embedded renders
 )->torch.Tensor: # (4, size, size) RGBA in [0, 1], object centred
     "Read a cut-out picture, centred and scaled like the training views."
-    from PIL import Image
-    path = Path(path)
-    if not path.is_file(): raise FileNotFoundError(f'{path} does not exist; expected a picture with an alpha channel')
-    im = Image.open(path)
+    im = read_picture(path, 'a picture with an alpha channel')
     if im.mode not in ('RGBA', 'LA', 'PA') and 'transparency' not in im.info:
         raise ValueError(f'{path} has no alpha channel (mode {im.mode}); cut the object out first, for example with rembg, and save it as PNG')
     im = im.convert('RGBA')
-    bounds = im.getchannel('A').point(lambda a: 255 * (a > 127)).getbbox()
-    if im.getchannel('A').getextrema()[0] > 127: raise ValueError(f'{path} is opaque everywhere; cut the object out first, for example with rembg')
+    alpha = im.getchannel('A')
+    bounds = alpha.point(lambda a: 255 * (a > 127)).getbbox()
+    if np.asarray(alpha).min() > 127: raise ValueError(f'{path} is opaque everywhere; cut the object out first, for example with rembg')
     if bounds is None: raise ValueError(f'{path} is fully transparent; expected an object with alpha > 0.5')
     side = round(max(bounds[2] - bounds[0], bounds[3] - bounds[1]) / fill)
     cx, cy = (bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2
     x0, y0 = round(cx - side/2), round(cy - side/2)
-    a = np.array(im, dtype=np.float32) / 255; a[..., :3] *= a[..., 3:]                 # premultiplied: no dark rims after resizing
-    canvas = np.zeros((side, side, 4), np.float32)
-    sx, sy = slice(max(x0, 0), min(x0 + side, im.width)), slice(max(y0, 0), min(y0 + side, im.height))
-    canvas[sy.start - y0:sy.stop - y0, sx.start - x0:sx.stop - x0] = a[sy, sx]
-    x = torch.nn.functional.interpolate(torch.tensor(canvas).permute(2, 0, 1)[None], (size, size), mode='bilinear', antialias=True)[0]
+    a = np.array(im.crop((x0, y0, x0 + side, y0 + side)), np.float32) / 255               # clear where there was no picture
+    a[..., :3] *= a[..., 3:]                                                           # premultiplied: no dark rims after resizing
+    x = torch.nn.functional.interpolate(torch.tensor(a).permute(2, 0, 1)[None], (size, size), mode='bilinear', antialias=True)[0]
     return torch.cat([x[:3] / x[3:].clamp(min=1e-6), x[3:]]).clamp(0, 1)

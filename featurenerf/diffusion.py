@@ -18,7 +18,7 @@ from .teacher_basics import Teacher, _fingerprint, _fit_to
 HUB = dict(ldm='CompVis/ldm-text2im-large-256', sd15='stable-diffusion-v1-5/stable-diffusion-v1-5',
            sd21='stabilityai/stable-diffusion-2-1-base')
 _shared = dict(in_channels=4, out_channels=4, block_out_channels=(320, 640, 1280, 1280), layers_per_block=2)
-UNETS = dict(
+UNETS:dict[str, dict] = dict(
     ldm=dict(_shared, sample_size=32, cross_attention_dim=1280, attention_head_dim=8),
     sd15=dict(_shared, sample_size=64, cross_attention_dim=768, attention_head_dim=8),
     sd21=dict(_shared, sample_size=64, cross_attention_dim=1024, attention_head_dim=(5, 10, 20, 20), use_linear_projection=True))
@@ -224,7 +224,7 @@ class DiffusionTeacher(Teacher):
         vae, unet, context, abar, print_ = _random_parts(pipeline, prompt, seed) if rand else _load_parts(folder, prompt)
         if not (isinstance(t, int) and 0 <= t < len(abar)):
             raise ValueError(f't: found {t!r}, expected a timestep from 0 to {len(abar)-1}')
-        name = name or (pipeline if pipeline in HUB else folder.name)
+        name = name or (pipeline if folder is None or pipeline in HUB else folder.name)
         super().__init__(name + ' (random weights)'*rand, '', 0, 0)
         self.module, self.take, self.t, self.prompt, self.seed, self.n_noise, self.size = module, take, t, prompt, seed, n_noise, size
         self.vae, self.unet, self.keep = vae, unet, abar[t].item()

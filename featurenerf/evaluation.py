@@ -471,7 +471,7 @@ def difference(self:Results,
 
 # %% ../nbs/14_evaluation.ipynb #14evaluation066
 PAPER_CATEGORIES = ('chair', 'car', 'plane', 'table', 'bottle', 'motorbike')
-PAPER = {
+PAPER:dict[str, dict] = {
     '2D same mIoU': {
         'SemanticNeRF*': (50.32, 34.61, 56.19, 54.87, 51.58, 27.62),
         'Diffusion': (41.59, 42.46, 44.60, 57.77, 41.72, 25.50),
@@ -579,6 +579,27 @@ def to_json(self:Results,
     if path is not None: Path(path).write_text(s)
     return s
 
+def _check_results(d, where):
+    "One clear error if a JSON object is not what `to_json` writes."
+    def need(ok, what):
+        if not ok: raise ValueError(f'{where} is damaged: {what}; write it again with Results.to_json')
+    number = lambda x: isinstance(x, (int, float)) and not isinstance(x, bool) and abs(x) < 1e300      # finite, too
+    numbers = lambda x: isinstance(x, list) and all(map(number, x))
+    ends = lambda x: x is None or isinstance(x, list) and len(x) == 2 and all(e is None or number(e) for e in x)
+    entry = lambda x: isinstance(x, dict) and number(x.get('mean')) and all(k in x and ends(x[k]) for k in ('pairs', 'objects'))
+    table = lambda x, ok: isinstance(x, dict) and all(isinstance(cs, dict) and all(map(ok, cs.values())) for cs in x.values())
+    for k in ('dataset', 'category'): need(isinstance(d[k], str), f'{k} is {str(d[k])[:60]}, expected a name')
+    for k, ok, what in (('metrics', entry, 'a mean and intervals'), ('seeds', numbers, 'a list of numbers'), ('values', numbers, 'a list of finite numbers')):
+        need(table(d.get(k, {}), ok), f'{k} does not hold {what} for every method and column')
+    need(isinstance(d['n_pairs'], dict) and all(type(n) is int and 0 <= n < 10**8 for n in d['n_pairs'].values()), f'n_pairs is {str(d["n_pairs"])[:60]}, expected task -> number')
+    plain = lambda x: isinstance(x, list) and (all(type(i) is int for i in x) or all(isinstance(i, str) for i in x))
+    need(table(d.get('pairs', {}), plain) and bool(d.get('pairs')) >= bool(d.get('values')), 'pairs does not hold ids or numbers of views for every task')
+    for t, p in d.get('pairs', {}).items():
+        need({'source', 'target'} <= set(p) and len(set(map(len, p.values()))) == 1, f'pairs of {t!r} are lists of different lengths, or lack source or target')
+    n = {t: len(p['source']) for t, p in d['pairs'].items()} if d.get('pairs') else d['n_pairs']
+    for m, cs in (d.get('values') or d['metrics']).items():
+        for c, v in cs.items(): need(_task(c) in n and len(v) == (n[_task(c)] if d.get('values') else len(v)), f'{m}, {c!r} is of no task with pairs, or of another number of pairs')
+
 @patch(cls_method=True)
 def from_json(cls:Results,
     text, # JSON, or the path of a file with it
@@ -589,12 +610,13 @@ def from_json(cls:Results,
         raise FileNotFoundError(f'{text}: no such file; expected a file written by Results.to_json')
     where = str(text) if is_path else 'this JSON'
     try: d = json.loads(Path(text).read_text() if is_path else text)
-    except ValueError as e:                                    # also bytes that are no text
+    except (ValueError, RecursionError) as e:                  # also bytes that are no text
         raise ValueError(f'{where} is damaged ({e}); expected JSON written by Results.to_json: write it again') from e
     need = {'dataset', 'category', 'n_pairs', 'metrics', 'seeds'}
     if not isinstance(d, dict) or not need <= set(d):
         raise ValueError(f'{where} has keys {list(d)}, expected those of Results.to_json: metrics, n_pairs, ...; '
                          f'missing {sorted(need - set(d))}')
+    _check_results(d, where)
     values = {m: {c: np.array(v) for c, v in cs.items()} for m, cs in d.get('values', {}).items()}
     pairs = d.get('pairs') or {t: dict(source=range(n)) for t, n in d['n_pairs'].items()}
     pairs = {t: {k: np.array(v) for k, v in p.items()} for t, p in pairs.items()}

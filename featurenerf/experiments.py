@@ -19,7 +19,7 @@ from .runs import PRESETS, commit, hardware, load_data, standard_teacher, summar
 
 # %% ../nbs/14c_experiments.ipynb #eb6f4dd2
 RESNET = dict(teacher='resnet50v2_imagenet')
-METHODS = { # name -> what train_model and load_teacher are told; 'only_teacher': nothing is trained
+METHODS:dict[str, dict] = { # name -> what train_model and load_teacher are told; 'only_teacher': nothing is trained
     'teacher-shapes': dict(only_teacher=True, teacher='shapes'),
     'teacher-resnet50v2': dict(only_teacher=True, **RESNET),
     'teacher-resnet50v2_s23': dict(only_teacher=True, **RESNET, options=dict(stages=(2, 3))),
@@ -116,7 +116,7 @@ def _read_cell(path):
         r = Results.from_json(json.dumps(d.pop('results')))
         if path != cell_path(path.parents[2], d['preset'], d['category'], d['method'], d['seed']): raise ValueError(f"it says {d['category']} {d['method']} seed {d['seed']}")
         label(d['method'])
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, FileNotFoundError) as e:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, FileNotFoundError, RecursionError) as e:
         raise ValueError(f'{path} is damaged, or not the cell its name says ({type(e).__name__}: {e}); delete it, and run its cell again') from None
     return r, d
 
@@ -243,6 +243,7 @@ def category_results(
         if m not in cells: continue
         r = combine([r for r, _ in cells[m].values()])
         out = r if out is None else out | r
+    if out is None: raise ValueError(f'no results of {methods or "any method"}; there are cells of {list(cells)}')
     return out
 
 # %% ../nbs/14c_experiments.ipynb #aa312220

@@ -35,7 +35,7 @@ def orbit_camera(
     orbit:tuple,    # (azimuth, elevation) in degrees
 )->Cameras: # batch ()
     "A camera on the sphere through the given one, looking at the object's centre."
-    c = sphere_cameras(*map(float, orbit), radius=camera.position.norm().item(), size=camera.size)
+    c = sphere_cameras(float(orbit[0]), float(orbit[1]), radius=camera.position.norm().item(), size=camera.size)
     return Cameras(c.cam2world.to(camera.cam2world), camera.focal, camera.center, camera.size)
 
 def orbit_of(
@@ -86,7 +86,8 @@ class Explorer:
         pictures=None,    # the same objects and views with more pixels, to look at
         cache_mb:float=400, # bound of what is remembered
     ):
-        self.scenes, self.pictures, self.methods = scenes, pictures or scenes, {}
+        self.scenes, self.pictures = scenes, pictures or scenes
+        self.methods:dict = {}
         _check_pictures(scenes, self.pictures)
         gb = cache_mb / 1024
         if model is not None:
@@ -326,11 +327,11 @@ def heat_colors(
 @patch
 def photo(self:Explorer,
     look:Look,       # what is looked at
-    seen:Seen,       # from `see`
+    seen:Seen|None,  # from `see`; None: the photograph
     min_side:int=192, # renders are enlarged to this
 )->tuple: # (P, Q, 3) RGB in [0, 1] not composited, and (P, Q) its alpha
     "The picture itself."
-    if seen.rgb is None:
+    if seen is None or seen.rgb is None:
         x = self.pictures[look.obj].rgba[look.view].float() / 255
         return x[..., :3], x[..., 3]
     grow = max(1, min_side // self.scene(look).cameras.size[0]) * self.scene(look).cameras.size[0] // seen.rgb.shape[0]
@@ -408,7 +409,7 @@ def click(self:Session,
     "Ask for a point of the source's photograph."
     seen = self.ex.see(self.source, self.feature)
     _, i = self.ex.feature_at(seen, (u, v))
-    self.asked = dict(look=self.source, uv=tuple(seen.where[i].tolist()))
+    self.asked:dict = dict(look=self.source, uv=tuple(seen.where[i].tolist()))
 
 # %% ../nbs/16_explore.ipynb #7f847f5e
 @patch
@@ -474,7 +475,8 @@ def turn(self:Session,
     by:tuple=None,        # turn further by (azimuth, elevation) instead
 ):
     "See the targets from another side, as the model renders them from their photograph."
-    orbit = None if azimuth is None else (azimuth, elevation)
+    if (azimuth is None) != (elevation is None): raise ValueError(f'turn: azimuth is {azimuth} and elevation {elevation}; expected both, or neither')
+    orbit = None if azimuth is None or elevation is None else (azimuth, elevation)
     if by is not None:
         a, e = self.targets[0].orbit or orbit_of(self.ex.scene(self.targets[0]).cameras[self.targets[0].view])
         orbit = a + by[0], e + by[1]
@@ -1114,7 +1116,7 @@ def panels(self:NeRFViewer,
     "Everything there is to see."
     look = Look(self.obj.value, self.photo.value, tuple(round(float(x), 1) for x in self.orbit))
     seen = Look(look.obj, look.view)
-    rgb, alpha = self.ex.photo(seen, Seen(None, None))
+    rgb, alpha = self.ex.photo(seen, None)
     own = crop(rgb * alpha[..., None] + 1 - alpha[..., None], self.ex.window(), self.ex.scene(look).cameras.size[1])
     return [Panel(own, [], 'the one photograph'), *self.ex.sides(look, self.feature.value, Look(self.labelled.value), small)]
 

@@ -14,25 +14,21 @@ import numpy as np, torch
 import torch.nn.functional as F
 from torch import Tensor
 from .cameras import Cameras, sphere_cameras
-from .datasets import load_image
+from .datasets import load_image, read_picture
 
 # %% ../nbs/09e_in_the_wild.ipynb #2e4be42a
 def read_photo(
     path, # picture file
 ): # PIL image, RGB or RGBA, the right way up
     "A photograph, turned as the camera's note in the file says."
-    from PIL import Image, ImageOps
-    path = Path(path)
-    if not path.is_file(): raise FileNotFoundError(f'{path} does not exist; expected a picture')
-    try: im = ImageOps.exif_transpose(Image.open(path))
-    except Exception as e: raise ValueError(f'{path} cannot be read as a picture ({type(e).__name__}: {e}); expected PNG, JPEG, WebP or the like') from None
+    im = read_picture(path, 'a picture: PNG, JPEG, WebP or the like', upright=True)
     return im.convert('RGBA' if 'A' in im.getbands() or 'transparency' in im.info else 'RGB')
 
 # %% ../nbs/09e_in_the_wild.ipynb #6e490c17
 def even_background(
     rgb,                # (H, W, 3) uint8
     tolerance:float=14, # largest difference of a channel from the border's colour that is still background, of 255
-)->np.ndarray: # (H, W) bool, True on the object; None if the border is not of one colour
+)->np.ndarray|None: # (H, W) bool, True on the object; None if the border is not of one colour
     "The object before a background of one colour."
     from scipy import ndimage
     rgb = np.asarray(rgb, np.float32)[..., :3]

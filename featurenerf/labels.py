@@ -180,7 +180,7 @@ def split_faces(
     "Cut faces in four at the middles of their edges; the surface, its colours and its labels stay as they are."
     f, n = mesh.faces[which], len(mesh.vertices)
     pairs, at = np.unique(np.sort(f[:, [[0, 1], [1, 2], [2, 0]]], -1).reshape(-1, 2), axis=0, return_inverse=True)
-    a, b, c, ab, bc, ca = *f.T, *(at.reshape(-1, 3).T + n)
+    (a, b, c), (ab, bc, ca) = f.T, at.reshape(-1, 3).T + n
     new = np.stack([np.stack(x, 1) for x in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))], 1).reshape(-1, 3)
     def corners(x): # corner attributes (F, 3, C), interpolated
         if x is None: return None

@@ -18,7 +18,7 @@ from fastcore.basics import patch
 from .cameras import Cameras, project, to_opencv, to_opengl
 from .teacher_basics import Teacher, _write_atomic
 from .meshes import Scene, SceneSet
-from .datasets import MESH_FORMATS, mesh_folder, _to_house_frame
+from .datasets import MESH_FORMATS, mesh_folder, read_picture, _need, _to_house_frame
 from .render_set import SCENE_ARRAYS, file_sha256, write_scene
 
 # %% ../nbs/09c_layouts.ipynb #825c2d90
@@ -43,14 +43,6 @@ def check_id(
         raise ValueError(f'{where}: {str(name)[:80]!r} is no name of an object; expected a name that a folder can have, no path')
     return name
 
-# %% ../nbs/09c_layouts.ipynb #04357f15
-def _need(path, what):
-    "The path, if there is a file."
-    try: there = Path(path).is_file()
-    except (OSError, ValueError): there = False                          # a name no file can have
-    if not there: raise FileNotFoundError(f'{path} does not exist; expected {what}')
-    return Path(path)
-
 # %% ../nbs/09c_layouts.ipynb #a91ab98b
 def read_json(
     path,      # file
@@ -68,14 +60,9 @@ def read_json(
 # %% ../nbs/09c_layouts.ipynb #f6ee46aa
 def _read_rgba(path):
     "(H, W, 4) uint8 of a picture with 8 bits and alpha."
-    from PIL import Image
-    try:
-        with Image.open(_need(path, 'a picture with alpha')) as im: mode, a = im.mode, np.asarray(im)
-    except FileNotFoundError: raise
-    except Exception as e:
-        raise ValueError(f'{path} cannot be read as a picture ({type(e).__name__}: {e}); it may be cut off: copy or write it again') from None
-    if mode != 'RGBA': raise ValueError(f'{path} is of mode {mode}, expected RGBA with 8 bits: without alpha nobody knows where the object ends')
-    return a
+    im = read_picture(path, 'a picture with alpha')
+    if im.mode != 'RGBA': raise ValueError(f'{path} is of mode {im.mode}, expected RGBA with 8 bits: without alpha nobody knows where the object ends')
+    return np.array(im)
 
 # %% ../nbs/09c_layouts.ipynb #4a4bb21a
 def _read_views(paths, where):
@@ -88,7 +75,7 @@ def _read_views(paths, where):
 # %% ../nbs/09c_layouts.ipynb #8f636faa
 _PUSH = 'BININT BININT1 BININT2 LONG1 BINUNICODE SHORT_BINUNICODE SHORT_BINBYTES BINBYTES'.split()
 _FIXED = dict(NONE=None, NEWTRUE=True, NEWFALSE=False, EMPTY_TUPLE=())
-_MAKERS = {f'numpy.{core}.multiarray _reconstruct': lambda *a: SimpleNamespace(value=None) for core in ('core', '_core')}
+_MAKERS:dict = {f'numpy.{core}.multiarray _reconstruct': lambda *a: SimpleNamespace(value=None) for core in ('core', '_core')}
 _MAKERS |= {'numpy dtype': lambda name, *a: SimpleNamespace(dtype=_plain_dtype(name)), '_codecs encode': lambda text, how: text.encode('latin1'),
             '__builtin__ bytes': lambda: b''}
 
@@ -149,7 +136,9 @@ def _read_npy(data):
     f = io.BytesIO(data)
     version = np.lib.format.read_magic(f)
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    if header(f)[2].hasobject: return _tables(f.read())
+    shape, _, dtype = header(f)
+    if dtype.hasobject: return _tables(f.read())
+    if math.prod(shape)*dtype.itemsize > (there := len(data) - f.tell()): raise ValueError(f'{shape} of {dtype} promised, {there} bytes there') # NumPy takes the memory first
     return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
 
 # %% ../nbs/09c_layouts.ipynb #a756c628
@@ -801,7 +790,7 @@ def open_scenes(
 )->SceneSet:
     "Scenes from a folder in any format."
     kind, root = find_format(path, category)
-    if kind == 'meshes': return mesh_folder(path, category, split, **({} if n_views is None else dict(n_views=n_views)), **(render or {}), **kwargs)
+    if kind == 'meshes': return mesh_folder(path, category, split, **{**(render or {}), **kwargs, **({} if n_views is None else dict(n_views=n_views))})
     if (render or {}).get('mapping'): raise ValueError(f'mapping is for meshes; {path} holds scenes ({kind}), whose parts are labelled already')
     if kind == 'scenes': reader = SceneFolder(root, **kwargs)
     elif kind == 'authors': reader = AuthorsData(root, category, **kwargs)

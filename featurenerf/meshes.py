@@ -687,7 +687,7 @@ def corner_normals(
     keep = (unit[i//3]*unit[j//3]).sum(1) > math.cos(math.radians(crease))
     i, j = i[keep], j[keep]//3
     n = np.stack([np.bincount(i, area[j, k], len(c)) for k in range(3)], 1)
-    n /= np.linalg.norm(n, axis=1, keepdims=True) + 1e-18
+    n = n/(np.linalg.norm(n, axis=1, keepdims=True) + 1e-18)
     return n.reshape(-1, 3, 3).astype(np.float32)
 
 # %% ../nbs/08_meshes.ipynb #08meshes086
@@ -790,8 +790,8 @@ def render_views(
     arrays = [np.stack(x) for x in zip(*views)] + [points, labels,
         *_keypoints(mesh, cast, cam, focal, center, size, tolerance)]
     bounds = torch.from_numpy(np.stack([mesh.vertices.min(0), mesh.vertices.max(0)]))
-    return Scene(mesh.id, mesh.category, cameras, *map(torch.from_numpy, arrays), list(mesh.part_names),
-        list(mesh.keypoint_names), bounds)
+    fields:list = [mesh.id, mesh.category, cameras, *map(torch.from_numpy, arrays), list(mesh.part_names), list(mesh.keypoint_names), bounds]
+    return Scene(*fields)
 
 # %% ../nbs/08_meshes.ipynb #08meshes102
 @dataclass

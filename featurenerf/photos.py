@@ -15,6 +15,7 @@ from torch import Tensor
 from fastcore.basics import patch
 from .cameras import Cameras, Rays, pixel_rays, project, to_pytorch3d
 from .meshes import Scene
+from .datasets import read_picture
 from .layouts import inside, choose_ids, _floats
 from .annotations import load_json, _field
 from .in_the_wild import Gallery, guess_view
@@ -52,7 +53,8 @@ def read_camera(
     if np.abs(R @ R.T - np.eye(3)).max() > 1e-2 or np.linalg.det(R) < 0: raise ValueError(f'{where}: R is {R.round(3).tolist()}, expected a rotation')
     T, f, p = (_floats(v.get(k), (n,), f'{where}: {k}') for k, n in (('T', 3), ('focal_length', 2), ('principal_point', 2)))
     if not (f > 0).all(): raise ValueError(f'{where}: focal_length is {f.tolist()}, expected two numbers > 0')
-    try: return from_pytorch3d(*(torch.from_numpy(x) for x in (R, T, f, p)), tuple(size), v.get('intrinsics_format', 'ndc_norm_image_bounds'))
+    ndc = [torch.from_numpy(x) for x in (R, T, f, p)]
+    try: return from_pytorch3d(ndc[0], ndc[1], ndc[2], ndc[3], tuple(size), v.get('intrinsics_format', 'ndc_norm_image_bounds'))
     except ValueError as e: raise ValueError(f'{where}: {e}') from None
 
 # %% ../nbs/09f_photos.ipynb #21d220df
@@ -107,13 +109,10 @@ def picture(self:CO3D,
     frame, # entry of frame_annotations
 )->np.ndarray: # (H, W, 4) uint8: the photo, its mask as alpha
     "A frame's photo and mask."
-    from PIL import Image, UnidentifiedImageError
     out = []
     for key, mode in (('image', 'RGB'), ('mask', 'L')):
         path = inside(self.root, _field(_field(frame, key, dict, str(self.path)), 'path', str, f'{self.path}: {key}'))
-        if not path.is_file(): raise FileNotFoundError(f'{path} does not exist; {self.path} names it as {key} of {frame["sequence_name"]}, frame {frame["frame_number"]}')
-        try: a = np.array(Image.open(path).convert(mode))
-        except (UnidentifiedImageError, OSError, SyntaxError) as e: raise ValueError(f'{path} cannot be read as a picture ({e}); download it again') from None
+        a = np.array(read_picture(path, f'what {self.path} names as {key} of {frame["sequence_name"]}, frame {frame["frame_number"]}').convert(mode))
         if list(a.shape[:2]) != frame['image']['size']: raise ValueError(f'{path} has {list(a.shape[:2])} pixels (height, width), but {self.path.name} says {frame["image"]["size"]}')
         out.append(a)
     return np.dstack(out)
@@ -194,7 +193,7 @@ class ObjectFrame:
     R:Tensor      # (3, 3) rotation to y up
     center:Tensor # (3,) middle of the bounding box, world
     edge:float    # its longest edge, world units
-    points:Tensor = None # (N, 3) surface of the visual hull, object frame
+    points:Tensor # (N, 3) surface of the visual hull, object frame
 
     def __call__(self, x): return (x - self.center) @ self.R.T / self.edge
     def cameras(self, c:Cameras):
@@ -220,7 +219,7 @@ def object_frame(
     up = level_up(Cameras.stack([Cameras(c.cam2world, c.focal, c.center, (1, 1)) for c in cameras]))
     front = cameras[0].position - center; front = torch.nn.functional.normalize(front - up*(front @ up), dim=0)
     R = torch.stack([torch.linalg.cross(front, up), up, -front])                   # rows: right, up, and -z towards the first camera
-    turn = lambda c: ObjectFrame(R, center, 1.).cameras(c)                          # carve in upright axes
+    turn = lambda c: ObjectFrame(R, center, 1., center[None]).cameras(c)                          # carve in upright axes
     turned, c, points = [turn(c) for c in cameras], torch.zeros(3), None
     for _ in range(2):
         full = carve(turned, masks, c, radius, n)
@@ -253,7 +252,7 @@ def cut_square(
 )->np.ndarray: # (size, size, 4) uint8, empty where there was no picture
     "A square cut out of a picture, and resized."
     from PIL import Image
-    return np.asarray(Image.fromarray(rgba).crop((left, top, left + side, top + side)).resize((size, size), Image.BILINEAR)) # premultiplied, antialiased inside
+    return np.asarray(Image.fromarray(rgba).crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.BILINEAR)) # premultiplied, antialiased inside
 
 # %% ../nbs/09f_photos.ipynb #d54b0355
 def crop_view(
@@ -342,12 +341,9 @@ class Pair:
 @patch
 def images(self:Pair)->tuple: # 2 (3, H, W) float32 RGB in [0, 1]
     "The two photos."
-    from PIL import Image, UnidentifiedImageError
     out = []
     for path, size in zip(self.files, self.sizes):
-        if not path.is_file(): raise FileNotFoundError(f'{path} does not exist; pair {self.id} of SPair-71k names it')
-        try: a = np.array(Image.open(path).convert('RGB'))
-        except (UnidentifiedImageError, OSError, SyntaxError) as e: raise ValueError(f'{path} cannot be read as a picture ({e}); download it again') from None
+        a = np.array(read_picture(path, f'a photo that pair {self.id} of SPair-71k names').convert('RGB'))
         if a.shape[:2] != size: raise ValueError(f'{path} has {a.shape[:2]} pixels (height, width), but pair {self.id} says {size}')
         out.append(torch.from_numpy(a).permute(2, 0, 1)/255.)
     return tuple(out)
@@ -358,11 +354,8 @@ def mask(self:Pair,
     i, # 0: source, 1: target
 )->np.ndarray: # (H, W) bool
     "Where the annotated object is in a photo."
-    from PIL import Image, UnidentifiedImageError
     path = self.masks[i]
-    if not path.is_file(): raise FileNotFoundError(f'{path} does not exist; pair {self.id} of SPair-71k needs it to cut the object out')
-    try: a = np.array(Image.open(path))
-    except (UnidentifiedImageError, OSError, SyntaxError) as e: raise ValueError(f'{path} cannot be read as a picture ({e}); download it again') from None
+    a = np.array(read_picture(path, f'the mask that cuts the object out of a photo of pair {self.id} of SPair-71k'))
     if a.shape != self.sizes[i]: raise ValueError(f'{path} has {a.shape} pixels (height, width), but pair {self.id} says {self.sizes[i]}, one number a pixel')
     left, top, right, bottom = self.boxes[i].round().int().tolist()
     count = np.bincount(a[top:bottom, left:right].astype(np.uint8).ravel(), minlength=256)[1:]

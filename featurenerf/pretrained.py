@@ -23,7 +23,7 @@ def weight_folders()->list: # existing or not, in the order they are searched
 def find_weights(
     *names:str,         # folder names to look for, best first
     files:tuple=FILES,  # file names, best first
-)->Path: # the file, or None
+)->Path|None: # the file, or None
     "The first weights file of any of these names in the weight folders."
     return next((f for d in weight_folders() for n in names for s in files if (f := d/n/s).is_file()), None)
 
@@ -58,7 +58,7 @@ def need_weights(
     url:str=None,       # of a download without the hub
     weights=None,       # the argument: a path, or None
     files:tuple=FILES,  # file names that hold the weights
-)->Path: # a file; None: the caller's library may load it from its cache or the network
+)->Path|None: # a file; None: the caller's library may load it from its cache or the network
     "The one order in which pretrained weights are looked for."
     if weights is not None:
         f = Path(weights)
@@ -130,7 +130,7 @@ def timm_pretrained(
     if str(weights) == 'random':
         with torch.random.fork_rng(devices=[]): torch.manual_seed(seed); return make(pretrained=False), f'random seed {seed}'
     cfg = get_pretrained_cfg(timm_name)
-    hub, url = (cfg.hf_hub_id, cfg.url) if cfg else (None, None)
+    hub, url = (getattr(cfg, k, None) for k in ('hf_hub_id', 'url'))
     f = need_weights(names[0] if names else timm_name, [*names, timm_name], hub, url, weights)
     if f is None: return make(pretrained=True), hub or url
     net = _filled(lambda: make(pretrained=True, pretrained_cfg_overlay=dict(file=str(f))), read_weights(f), f, timm_name)

@@ -164,7 +164,7 @@ def write_scene(
     folder, c = Path(folder), scene.cameras
     (folder/'rgba').mkdir(parents=True, exist_ok=True)
     for v, a in enumerate(scene.rgba.cpu().numpy()): Image.fromarray(a).save(folder/'rgba'/f'{v:03d}.png')
-    arrays = dict(cam2world=to_opencv(c.cam2world), focal=c.focal, center=c.center, size=torch.tensor(c.size))
+    arrays:dict = dict(cam2world=to_opencv(c.cam2world), focal=c.focal, center=c.center, size=torch.tensor(c.size))
     arrays |= {k: scene.box if k == 'bounds' else getattr(scene, k) for k in SCENE_ARRAYS}
     np.savez_compressed(folder/'scene.npz', **{k: v.cpu().numpy() for k, v in arrays.items()})
     return {f: file_sha256(folder/f) for f in [f'rgba/{v:03d}.png' for v in range(len(scene))] + ['scene.npz']}

@@ -105,7 +105,7 @@ def _bounds(rays, box, near, far):
     "near and far (*batch, 1) from numbers if given, else from the box."
     if (near is None) != (far is None): raise ValueError(
         f'render_rays: got near={near} and far={far}; give both to use fixed bounds, or neither to use the box')
-    if near is not None: return tuple(torch.as_tensor(v).to(rays.origins).expand(*rays.shape, 1) for v in (near, far))
+    if near is not None: return tuple(torch.as_tensor(v, dtype=rays.origins.dtype, device=rays.origins.device).expand(*rays.shape, 1) for v in (near, far))
     if box is None: raise ValueError('render_rays: box is None; give a box (2, 3), or near and far')
     return box_interval(rays, box)[:2]
 
@@ -141,8 +141,8 @@ def render_rays(
     t = stratified(near, far, n_coarse, jitter, generator)
     first = _ask(field_fn, rays, t)
     fine = n_importance + n_depth > 0
-    coarse = render_samples([first], t, far) if keep_coarse or not fine else None
-    if not fine: return coarse
+    if not fine: return render_samples([first], t, far)
+    coarse = render_samples([first], t, far) if keep_coarse else None
     t_fine = _fine_t(first.sigma, t, near, far, n_importance, n_depth, depth_sigma, jitter, generator, detach)
     t_all = torch.cat([t, t_fine], -1)
     if reuse and fine_fn is None: parts = [first, _ask(field_fn, rays, t_fine)]

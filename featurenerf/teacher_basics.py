@@ -249,11 +249,14 @@ def _load_unet(path):
     try:
         with safe_open(str(path), 'pt') as f:
             meta, state = f.metadata() or {}, {k: f.get_tensor(k).float() for k in f.keys()}
-    except SafetensorError as e: raise ValueError(f'weights: {path} is no readable safetensors file ({e})') from None
+    except (SafetensorError, OSError) as e: raise ValueError(f'weights: {path} is no readable safetensors file ({e})') from None
     if 'arch' not in meta:
         raise ValueError(f'weights: {path} has no "arch" in its metadata; expected a file written by save_unet')
-    net = DenseUNet(**json.loads(meta['arch']))
-    net.load_state_dict(state)
+    try:
+        net = DenseUNet(**json.loads(meta['arch']))
+        net.load_state_dict(state)
+    except (ValueError, TypeError, RuntimeError, RecursionError) as e:
+        raise ValueError(f'weights: {path} is damaged: its "arch" and its tensors do not fit ({type(e).__name__}: {str(e)[:150]}); copy or train it again') from None
     return net, path.name
 
 # %% ../nbs/06_teacher_basics.ipynb #06teacherbasicsd38bfd
@@ -400,12 +403,14 @@ def load_projection(
     if meta.get('base') != teacher.revision:
         raise ValueError(f"projection: {path} was fitted on {meta.get('name')!r} of revision {meta.get('base')!r}; "
                          f'found teacher {teacher.name!r} of revision {teacher.revision!r}')
-    steps = json.loads(meta['steps'])
-    for i, s in reversed(list(enumerate(steps))):
-        kind = dict(Standardize=Standardize, Compress=Compress)[s['kind']]
-        teacher = kind(teacher, **{k.split('.')[1]: v for k, v in state.items() if k.startswith(f'{i}.')})
-        teacher.revision = s['revision']
-        if s['kept'] is not None: teacher.kept = s['kept']
+    kinds = dict[str, type](Standardize=Standardize, Compress=Compress)
+    try:
+        for i, s in reversed(list(enumerate(json.loads(meta['steps'])))):
+            teacher = kinds[s['kind']](teacher, **{k.split('.')[1]: v for k, v in state.items() if k.startswith(f'{i}.')})
+            teacher.revision = s['revision']
+            if s['kept'] is not None: teacher.kept = s['kept']
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError) as e:
+        raise ValueError(f'projection: {path} is damaged: its steps and its tensors do not fit ({type(e).__name__}: {str(e)[:150]}); fit it again') from None
     return teacher
 
 # %% ../nbs/06_teacher_basics.ipynb #06teacherbasicsdede29
@@ -437,7 +442,7 @@ class Cached(Teacher):
         card = self.folder/'teacher.json'
         if not card.exists(): _write_atomic(card, json.dumps(self.card(), indent=1).encode())
         try: found = json.loads(card.read_text())['revision']
-        except (ValueError, KeyError, TypeError): found = 'nothing readable'
+        except (ValueError, KeyError, TypeError, RecursionError): found = 'nothing readable'
         if found != revision:
             raise ValueError(f'folder: {card} belongs to revision {found!r}, expected {revision!r}; choose another folder')
 
@@ -453,7 +458,7 @@ def path(self:Cached,
 @patch
 def read(self:Cached,
     path, # of a file
-)->Tensor: # (D, h, w) features, or None if the file is not there or damaged
+)->Tensor|None: # (D, h, w) features, or None if the file is not there or damaged
     "Features from a file; a damaged one is reported and forgotten."
     try: f = _read_tensors(path, 'cache')[1]['features']
     except FileNotFoundError: return None
