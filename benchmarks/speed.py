@@ -328,10 +328,10 @@ def part_gpu(s, a):
     out = dict(peak_flop_s=matmul_peak(s['matmul'], dtype=torch.bfloat16, device=a.device), setting={k: s[k] for k in ('hidden', 'map', 'objects', 'rays', 'samples')}, D={})
     for D in s['dims']:
         step = Step(s, D, a.device)
+        flop = counts(lambda: step(SHORTCUTS))['flop']
         if a.compile: step.field.trunk.forward = torch.compile(step.field.trunk.forward)
         rows = interleaved({'naive, fp32': lambda: step(()), 'all three, fp32': lambda: step(SHORTCUTS), 'all three, bf16': lambda: step(SHORTCUTS, bf16=True)}, 20, a.device)
         for r in rows.values(): r['hours_of_500k_steps'] = r['s']*500_000/3600
-        flop = counts(lambda: step(SHORTCUTS))['flop']
         out['D'][str(D)] = dict(rows, flop=flop, peak_share=flop/rows['all three, bf16']['s']/out['peak_flop_s'], gb=torch.cuda.max_memory_allocated()/1e9)
         print(f"D = {D}: {1e3*rows['all three, bf16']['s']:.1f} ms a step, {out['D'][str(D)]['peak_share']:.0%} of the bf16 peak, 500k steps in {rows['all three, bf16']['hours_of_500k_steps']:.1f} h")
     return out

@@ -1,6 +1,7 @@
 "Fast and naive are one function; skipping keeps to its error; the benchmark runs; what it found is what the project promises."
 import json, math, subprocess, sys
 from pathlib import Path
+from types import SimpleNamespace
 import pytest, torch
 
 ROOT = Path(__file__).parent.parent
@@ -109,6 +110,15 @@ def test_the_benchmark_runs(tmp_path):
 def test_a_gpu_part_without_a_gpu_says_so(tmp_path):
     if torch.cuda.is_available(): pytest.skip('there is a GPU')
     with pytest.raises(SystemExit, match='needs a GPU'): speed.part_gpu(speed.SIZES['paper'], None)
+
+
+def test_the_gpu_part_holds_together(monkeypatch):
+    "Its code on a CPU, where it measures nothing: the part itself needs a GPU and has not been run on one."
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'max_memory_allocated', lambda: 0)
+    monkeypatch.setattr(speed, 'interleaved', lambda forms, *a: {k: (f(), dict(s=1.))[1] for k, f in forms.items()})
+    out = speed.part_gpu(dict(SMALL, dims=(24,), matmul=8), SimpleNamespace(device='cpu', compile=False))
+    assert out['D']['24']['flop'] > 0 and out['D']['24']['all three, bf16']['hours_of_500k_steps'] == pytest.approx(500_000/3600)
 
 
 def test_the_committed_measurements_meet_the_promise():
