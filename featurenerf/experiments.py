@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RESNET', 'METHODS', 'label', 'fewer', 'distilled_teacher', 'cell_path', 'model_folder', 'train_cell', 'run_cell',
-           'run_matrix', 'read_cells', 'category_results', 'category_table', 'write_tables', 'main']
+           'run_matrix', 'read_cells', 'category_results', 'paired_results', 'category_table', 'write_tables', 'main']
 
 # %% ../nbs/14c_experiments.ipynb #cfd54afe
 import argparse, json, os, time, traceback
@@ -246,6 +246,18 @@ def category_results(
     if out is None: raise ValueError(f'no results of {methods or "any method"}; there are cells of {list(cells)}')
     return out
 
+def paired_results(
+    cells:dict,     # of one category: method -> seed -> (Results, record)
+    *names:str,     # methods, as tables say it
+)->Results|None: # of these, averaged over the seeds that all of them have; None if there are none
+    "For differences: what happened to differ between two seeds is no difference between two methods."
+    whose = {n: m for m in cells for n in (label(m), label(m) + ', output v')}
+    if any(n not in whose for n in names): return None
+    methods = list(dict.fromkeys(whose[n] for n in names))
+    seeds = [set(cells[m]) for m in methods if not METHODS[m].get('only_teacher')]                # a 2D network alone has no seed
+    if not (both := set.intersection(*seeds) if seeds else {0}): return None
+    return category_results({m: cells[m] if METHODS[m].get('only_teacher') else {s: cells[m][s] for s in both} for m in methods}, methods)
+
 # %% ../nbs/14c_experiments.ipynb #aa312220
 def category_table(
     cells:dict,     # of one category: method -> seed -> (Results, record)
@@ -258,9 +270,10 @@ def category_table(
         if m not in METHODS or METHODS[m].get('only_teacher') or METHODS[m].get('seen') or METHODS[m]['teacher'] is None: continue
         base = m.split('-')[0]
         for other in ('NeRF feature', f'teacher ({base})', f'{label(m)}, output v') if m == base else (label(base),):
+            p = paired_results(cells, label(m), other)
             for c in ('2D same mIoU', '2D different mIoU', '3D mIoU', '3D kp@0.1'):
-                if any(c not in r.values.get(n, {}) for n in (label(m), other)): continue
-                (d, lo, hi), (_, lo2, hi2) = (r.difference(label(m), other, c, by) for by in ('pairs', 'objects'))
+                if p is None or any(c not in p.values.get(n, {}) for n in (label(m), other)): continue
+                (d, lo, hi), (_, lo2, hi2) = (p.difference(label(m), other, c, by) for by in ('pairs', 'objects'))
                 lines.append(f'| {label(m)} minus {other} | {c} | {d:+.1f} | {lo:+.1f} to {hi:+.1f} | {lo2:+.1f} to {hi2:+.1f} |')
     return '\n'.join(lines) + '\n'
 
