@@ -177,6 +177,7 @@ def module_page(
     tree, notes, stem = ast.parse(source), comments(source), Path(file).stem
     made = {n.name: n for n in tree.body if isinstance(n, ast.ClassDef) or isinstance(n, ast.FunctionDef) and not patched(n)}
     made |= {t.id: n for n in tree.body if isinstance(n, ast.Assign) for target in n.targets for t in ast.walk(target) if isinstance(t, ast.Name)}
+    made |= {n.target.id: n for n in tree.body if isinstance(n, ast.AnnAssign)}
     patches = [n for n in tree.body if isinstance(n, ast.FunctionDef) and patched(n)]
     book = re.search(r'File to edit: \.\./(nbs/\S+)\.$', source, re.M)[1]
     parts = [f'# {PACKAGE}.{stem}', f'> {plain(ast.get_docstring(tree) or "")}', f'Written in the notebook [{book}](../{book}), which explains it step by step.']

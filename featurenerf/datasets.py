@@ -264,7 +264,7 @@ def read_picture(
     from PIL import Image, ImageOps
     path = _need(path, what)
     try:
-        with Image.open(path) as im:
+        with Image.open(io.BytesIO(path.read_bytes())) as im:        # a file would take the memory that a damaged length asks for
             if im.width*im.height > 2**26: raise ValueError(f'it says {im.width} x {im.height} pixels, expected at most 67 million')
             im.load()                                                    # a cut-off file shows only here
             return ImageOps.exif_transpose(im) if upright else im

@@ -613,7 +613,7 @@ def panels_figure(
     fig = Figure(figsize=(side * len(panels), side + .3), dpi=100, layout='constrained')
     x, y, n = window or (0, 0, 1)
     for ax, p in zip(fig.subplots(1, len(panels), squeeze=False)[0], panels):
-        ax.imshow(p.image.clamp(0, 1), extent=(x, x + n, y + n, y), interpolation='bilinear')
+        ax.imshow(p.image.clamp(0, 1).numpy(), extent=(x, x + n, y + n, y), interpolation='bilinear')
         for m in p.marks: ax.plot(m['u'], m['v'], 'o', c=m['color'], ms=dot, mec='w', mew=1.5)
         ax.set(xlim=(x, x + n), ylim=(y + n, y), xticks=[], yticks=[])
         ax.set_title(p.title, fontsize=7)

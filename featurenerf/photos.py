@@ -283,7 +283,7 @@ def scene(self:CO3D,
     if len(keep) < 3: raise ValueError(f'{self.path}, {sequence}: {len(keep)} of {len(rgba)} frames have an object in their mask, expected at least 3')
     rgba, cams = [rgba[i] for i in keep], [cams[i] for i in keep]
     try: frame = object_frame(cams, [torch.tensor(a[..., 3])/255. for a in rgba])
-    except ValueError as e: raise ValueError(f'{self.path}, {sequence}: {e}') from None
+    except (ValueError, RuntimeError) as e: raise ValueError(f'{self.path}, {sequence}: {e}') from None        # torch's: a camera at the end of the world
     cut = [crop_view(a, frame.cameras(c), size) for a, c in zip(rgba, cams)]
     images, points = torch.tensor(np.stack([a for a, _ in cut])), frame.points
     V, parts = len(images), (images[..., 3] > 127).to(torch.uint8)
