@@ -267,7 +267,9 @@ def _from_pretrained(cls:FeatureNeRF, *, model_id, revision=None, cache_dir=None
     try: state = load_file(path)
     except Exception as e:
         raise ValueError(f'{path} is damaged ({e}); expected a safetensors file written by save_pretrained. Copy or train it again') from e
-    model = cls(config, load_encoder=False)
+    try: model = cls(config, load_encoder=False)
+    except (ValueError, TypeError, RuntimeError, MemoryError, OverflowError) as e:
+        raise ValueError(f'{path.parent}/config.json describes no network that can be built ({type(e).__name__}: {e}); copy or train the model again') from None
     return model.load_checked(state, str(path)).to(map_location).eval()
 
 # %% ../nbs/10_model.ipynb #2d7d7ba1
@@ -292,10 +294,13 @@ def from_pretrained(cls:FeatureNeRF,
         raise FileNotFoundError(f'{where}: no such folder; expected one written by save_pretrained, one of {list(shipped_models())} '
                                 'that come with the package, or a hub id user/model')
     if folder.is_dir() and (folder/'config.json').is_file():
-        try: fields = set(json.loads((folder/'config.json').read_text()))
-        except (ValueError, TypeError) as e: raise ValueError(f'{folder}/config.json is damaged ({e}); copy or train the model again') from None
-        if unknown := fields - set(Config.__dataclass_fields__):
-            raise ValueError(f'{folder}/config.json: unknown fields {sorted(unknown)}; it was saved by another version of featurenerf')
+        try:
+            fields = dict(json.loads((folder/'config.json').read_text()))
+            unknown = set(fields) - set(Config.__dataclass_fields__)
+            if not unknown: Config(**fields)
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as e:
+            raise ValueError(f'{folder}/config.json is damaged ({type(e).__name__}: {e}); copy or train the model again') from None
+        if unknown: raise ValueError(f'{folder}/config.json: unknown fields {sorted(unknown)}; it was saved by another version of featurenerf')
     return _from_hub(cls, str(folder if folder.is_dir() else where), **kwargs)
 
 # %% ../nbs/10_model.ipynb #10model037
@@ -321,7 +326,7 @@ def _read_official(path):
     if not path.is_file(): raise FileNotFoundError(f"{path}: no such file; expected a checkpoint of the authors' code, such as pixel_nerf_latest")
     try: state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as e:
-        raise ValueError(f'{path} cannot be read as a PyTorch file of tensors ({type(e).__name__}: {str(e).splitlines()[0]}); '
+        raise ValueError(f'{path} cannot be read as a PyTorch file of tensors ({type(e).__name__}: {(str(e).splitlines() or [""])[0]}); '
                          'it may be damaged, or hold code, which is never run') from None
     for k in ('model_state_dict', 'state_dict', 'model'):
         if isinstance(state, dict) and isinstance(state.get(k), dict): state = state[k]

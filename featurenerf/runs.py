@@ -21,7 +21,7 @@ from .training import TrainConfig, fit, previous_checkpoint, view_bank
 from .evaluation import Results, paper_rows
 
 # %% ../nbs/14a_runs.ipynb #14aruns006
-PRESETS = dict(
+PRESETS:dict[str, dict] = dict(
     smoke=dict(
         data=dict(n_objects=20, n_views=4, test_views=3, size=32),
         model=dict(hidden=32, encoder='small', encoder_weights='scratch', n_coarse=8, n_importance=2, n_depth=2),
@@ -114,7 +114,7 @@ def peak_memory_gb()->float:
 def write_json(
     path,        # file
     record:dict, # JSON-able
-    indent:int=1, # None: on one line
+    indent:int|None=1, # None: on one line
 ):
     "Write a result file atomically."
     path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,7 @@ def _finished(path, record):
         old = json.loads(path.read_text())
         old['history'][-1]
         run = dict(old['run'], model=asdict(Config(**old['run']['model'])), train=asdict(TrainConfig(**old['run']['train'])))
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as e:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as e:
         raise ValueError(f'{path} is damaged or of another version ({type(e).__name__}: {e}); delete it to train again') from None
     run = json.loads(json.dumps(run))                                    # fields added since then had their defaults
     if differ := sorted(k for k in record if run.get(k) != record[k]):

@@ -26,7 +26,7 @@ def box_interval(
     box:Tensor, # (2, 3) lower and upper corner, world frame; or one for each of the leading axes of the rays
 )->tuple: # near (*batch, 1), far (*batch, 1) distances, hit (*batch,) bool
     "Part of each ray inside a box. A miss has near == far, at its closest approach to the box's centre."
-    box, o, d = torch.as_tensor(box).to(rays.origins), rays.origins, rays.directions
+    box, o, d = torch.as_tensor(box, dtype=rays.origins.dtype, device=rays.origins.device), rays.origins, rays.directions
     _check_box(box, rays.shape)
     box = box.reshape(*box.shape[:-2], *(1,)*(len(rays.shape) + 2 - box.ndim), 2, 3)
     d_safe = torch.where(d.abs() < 1e-9, torch.full_like(d, 1e-9), d) # a ray along a wall: no 0/0

@@ -341,10 +341,16 @@ def load_checkpoint(
     except Exception as e:
         raise ValueError(f'checkpoint {path} cannot be read ({type(e).__name__}: {e}); expected a file written by fit. '
                          'Delete it to start again, or give another out_dir') from e
+    params, state = [p for g in opt.param_groups for p in g['params']], {}
+    try:
+        for k, v in tensors.items():
+            if k.startswith('opt.'): _, i, name = k.split('.'); state.setdefault(int(i), {})[name] = v
+        if not all(type(info[k]) is t for k, t in dict(step=int, history=list, train=dict).items()): raise ValueError('step, settings or history are not what fit writes')
+        for i, s in state.items():
+            if {k: v.shape for k, v in s.items()} != dict(step=torch.Size([]), exp_avg=params[i].shape, exp_avg_sq=params[i].shape): raise ValueError(f"Adam's numbers of parameter {i} do not fit it")
+    except (ValueError, KeyError, IndexError, TypeError) as e:
+        raise ValueError(f'checkpoint {path} is damaged, or of another model ({type(e).__name__}: {e}); delete it to start again, or give another out_dir') from None
     model.load_checked({k[6:]: v for k, v in tensors.items() if k.startswith('model.')}, str(path))
-    state = {}
-    for k, v in tensors.items():
-        if k.startswith('opt.'): _, i, name = k.split('.'); state.setdefault(int(i), {})[name] = v
     opt.load_state_dict({**opt.state_dict(), 'state': state})
     return info
 

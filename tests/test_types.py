@@ -21,8 +21,6 @@ KNOWN = {
     r'layouts\.py:.*"_Reads".*list': 'a sequence that reads when indexed, where a list is declared',
     r'model\.py:.*"None" not callable': 'inside of a lambda, after an `if` that mypy forgets there',
     r'model\.py:.*has no attribute "__func__"': 'the bound class method of the hub mixin',
-    r'(runs|experiments)\.py:.*"object" is not indexable': 'PRESETS, a dict of dicts of different kinds',
-    r'experiments\.py:.*Argument "indent" to "write_json"': 'indent=None: on one line',
 }
 
 
