@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 import torch
 from torch import Tensor
+from fastcore.basics import patch
 
 # %% ../nbs/02b_devices.ipynb #3a496fe4
 def use_bf16(
@@ -20,7 +21,8 @@ def use_bf16(
     "Whether to run under bfloat16 autocast."
     if amp not in ('auto', 'bf16', 'off'): raise ValueError(f"amp is {amp!r}, expected 'auto', 'bf16' or 'off'")
     if amp != 'auto': return amp == 'bf16'
-    if torch.device(device).type == 'cuda': return torch.cuda.is_bf16_supported()
+    if torch.device(device).type == 'cuda': # older cards than compute capability 8 emulate it, slowly
+        return torch.cuda.is_bf16_supported() and (torch.version.hip is not None or torch.cuda.get_device_capability(device)[0] >= 8)
     native = getattr(torch.cpu, '_is_avx512_bf16_supported', lambda: False)
     return bool(native())
 
@@ -28,11 +30,12 @@ def use_bf16(
 def tf32(
     allowed:bool=True, # for float32 products on a GPU; False: as precise as elsewhere
 ):
-    "Float32 matrix products in TF32 inside the block, where the hardware has it."
-    old = torch.get_float32_matmul_precision()
+    "Float32 matrix products and convolutions in TF32 inside the block, where the hardware has it."
+    old, conv = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision('high' if allowed and torch.cuda.is_available() else 'highest')
+    torch.backends.cudnn.allow_tf32 = bool(allowed)
     try: yield
-    finally: torch.set_float32_matmul_precision(old)
+    finally: torch.set_float32_matmul_precision(old); torch.backends.cudnn.allow_tf32 = conv
 
 # %% ../nbs/02b_devices.ipynb #05b0c670
 def free_bytes(
@@ -45,7 +48,10 @@ def free_bytes(
         return torch.cuda.mem_get_info(device)[0] + unused
     info = Path('/proc/meminfo')
     found = re.search(r'MemAvailable:\s+(\d+) kB', info.read_text()) if info.exists() else None
-    return int(found[1])*1024 if found else 4*2**30                              # a guess where the system does not say
+    free = int(found[1])*1024 if found else 4*2**30                              # a guess where the system does not say
+    limit, used = (Path('/sys/fs/cgroup')/f for f in ('memory.max', 'memory.current'))   # of a container
+    if limit.exists() and used.exists() and (most := limit.read_text().strip()).isdigit(): free = min(free, max(0, int(most) - int(used.read_text())))
+    return free
 
 def fitting_chunk(
     bytes_each:int, # memory that one item needs
@@ -60,7 +66,8 @@ def out_of_memory(
     e:Exception,
 )->bool: # each device says it in its own way
     "Did memory run out?"
-    return isinstance(e, (MemoryError, torch.OutOfMemoryError)) or isinstance(e, RuntimeError) and "can't allocate memory" in str(e)
+    said = "can't allocate memory", 'not enough memory', 'out of memory', 'ALLOC_FAILED'
+    return isinstance(e, MemoryError) or isinstance(e, RuntimeError) and any(s in str(e) for s in said)
 
 def in_chunks(
     f,            # called with consecutive pieces of items
@@ -92,31 +99,46 @@ class Team:
         state = PartialState(cpu=device is not None and torch.device(device).type == 'cpu')
         self.rank, self.device = state.process_index, state.device
 
-    @property
-    def first(self): return self.rank == 0   # the one who writes files and shows progress
+# %% ../nbs/02b_devices.ipynb #e5611424
+@patch(as_prop=True)
+def first(self:Team): return self.rank == 0   # the one who writes files and shows progress
 
-    @torch.no_grad()
-    def mean_(self,
-        *tensors, # float32, the same shapes in every process; changed in place
-    ):
-        "Their mean over the processes, in one message."
-        if self.size == 1: return
-        from accelerate.utils import reduce
-        flat = reduce(torch.cat([t.flatten() for t in tensors]), 'mean')
-        for t, x in zip(tensors, flat.split([t.numel() for t in tensors])): t.copy_(x.view_as(t))
+@patch
+@torch.no_grad()
+def mean_(self:Team,
+    *tensors, # float, the same shapes in every process; changed in place
+):
+    "Their mean over the processes, in one message."
+    if self.size == 1: return
+    from accelerate.utils import reduce
+    flat = reduce(torch.cat([t.flatten() for t in tensors]), 'mean')
+    for t, x in zip(tensors, flat.split([t.numel() for t in tensors])): t.copy_(x.view_as(t))
 
-    def any(self,
-        flag, # of this process
-    )->bool:
-        "Is it set in one of them?"
-        if self.size == 1: return bool(flag)
-        x = torch.tensor([float(bool(flag))], device=self.device)
-        self.mean_(x)
-        return x.item() > 0
+@patch
+def any(self:Team,
+    flag, # of this process
+)->bool:
+    "Is it set in one of them?"
+    if self.size == 1: return bool(flag)
+    x = torch.tensor([float(bool(flag))], device=self.device)
+    self.mean_(x)
+    return x.item() > 0
 
-    def share(self,
-        n:int, # items of a batch
-    )->tuple: # first, end
-        "Which of the items are this process's."
-        if n % self.size: raise ValueError(f'{n} objects a step cannot be shared by {self.size} processes; give a multiple of {self.size}')
-        return self.rank*n//self.size, (self.rank + 1)*n//self.size
+# %% ../nbs/02b_devices.ipynb #c822389c
+@patch
+def share(self:Team,
+    n:int, # items of a batch
+)->tuple: # first, end
+    "Which of the items are this process's."
+    if n % self.size: raise ValueError(f'{n} objects a step cannot be shared by {self.size} processes; give a multiple of {self.size}')
+    return self.rank*n//self.size, (self.rank + 1)*n//self.size
+
+@patch
+def same(self:Team,
+    x:Tensor, # (N,) numbers that should be the same in every process
+    what:str, # for the error
+):
+    "One clear error in every process if they are not."
+    if self.size == 1: return
+    mean = x.clone().to(self.device or 'cpu'); self.mean_(mean)
+    if self.any(not torch.allclose(mean.to(x), x, rtol=1e-6, equal_nan=True)): raise ValueError(f'the {self.size} processes differ in {what}; they need the same code, settings and seed, and one out_dir that all of them see')

@@ -15,6 +15,7 @@ import torch
 from .teachers import load_teacher
 from .evaluation import TASKS, Results, TeacherMethod, combine, evaluate, field_methods, novel_view_quality
 from .one_shot import one_shot_iou
+from .training import readable
 from .runs import PRESETS, commit, hardware, load_data, standard_teacher, summary_table, train_model, write_json
 
 # %% ../nbs/14c_experiments.ipynb #eb6f4dd2
@@ -104,7 +105,7 @@ def distilled_teacher(
     if m['teacher'] is None: return None, None
     raw = load_teacher(m['teacher'], **m.get('options', {}))
     if not m.get('standardise', True) or m.get('only_teacher'): return raw, raw
-    some = [scenes[i] for i in range(min(64, len(scenes)))]   # a lazy set reads no more
+    some = readable(scenes, 64)
     views, masks = torch.cat([s.images(views=[0, 1]) for s in some]), torch.cat([s.mask[:2] for s in some])
     return raw, standard_teacher(raw, views, masks, m.get('channels') or min(raw.dim, 128 if preset in ('cpu', 'smoke') else raw.dim))
 

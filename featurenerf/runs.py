@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'SUMMARY', 'choose_preset', 'load_data', 'standard_teacher', 'hardware', 'commit', 'peak_memory_gb',
-           'write_json', 'train_model', 'in_parallel', 'summary_table', 'write_results']
+           'to_disk', 'write_json', 'train_model', 'in_parallel', 'summary_table', 'write_results']
 
 # %% ../nbs/14a_runs.ipynb #14aruns4ec3db
 import json, os, platform, subprocess, sys, threading, time
@@ -111,6 +111,13 @@ def peak_memory_gb()->float:
     return max(resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * unit / 1e9
 
 # %% ../nbs/14a_runs.ipynb #14arunsb7bc3f
+def to_disk(
+    *files, # that were written
+):
+    "Wait until they are on the disk, so that a power cut cannot take them."
+    for f in files:
+        with open(f, 'rb+') as x: os.fsync(x.fileno())
+
 def write_json(
     path,        # file
     record:dict, # JSON-able
@@ -119,7 +126,7 @@ def write_json(
     "Write a result file atomically."
     path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_suffix('.tmp')
-    tmp.write_text(json.dumps(record, indent=indent))
+    tmp.write_text(json.dumps(record, indent=indent)); to_disk(tmp)
     os.replace(tmp, path)
 
 # %% ../nbs/14a_runs.ipynb #14arunscc40e4
@@ -180,6 +187,7 @@ def train_model(
     history = fit(model, bank, teacher, cfg, folder, device, progress=name, stop=stop)
     if not team.first: return model, history
     model.save_pretrained(folder)
+    to_disk(*(f for f in folder.iterdir() if f.suffix in ('.json', '.safetensors')))   # before the checkpoints go
     made = dict(commit=commit(), hardware=hardware(), seconds=round(time.perf_counter() - t0))
     write_json(done, dict(run=record, history=history, made=made))
     for f in (path := folder/'checkpoint.safetensors', previous_checkpoint(path)): f.unlink(missing_ok=True)
