@@ -130,6 +130,7 @@ def model_folder(out_dir, preset, category, seed)->Path:
     "Where the models of a category and seed lie, one sub-folder a method."
     return Path(out_dir)/preset/category/f'seed{seed}'
 
+# %% ../nbs/14c_experiments.ipynb #33151041
 def _train(method, scenes, guide, preset, folder, seed, device): # model, history, its folder
     m, name = METHODS[method], 'nerf_feature' if METHODS[method].get('one_shot') else method.removesuffix('-seen')
     model, history = train_model(name, scenes, guide, preset, folder, device, variant=m.get('variant', 'paper'), model=m.get('model'), seed=seed, **m.get('train', {}))
@@ -150,6 +151,7 @@ def train_cell(
     train = fewer(_data(data, category, preset, n_jobs)[0], METHODS[method].get('objects'), METHODS[method].get('views'))
     return _train(method, train, distilled_teacher(METHODS[method], train, preset)[1], preset, model_folder(out_dir, preset, category, seed), seed, device)[2]
 
+# %% ../nbs/14c_experiments.ipynb #290b3b29
 def run_cell(
     category:str,       # of the embedded shapes
     method:str,         # one of METHODS
