@@ -579,6 +579,7 @@ def to_json(self:Results,
     if path is not None: Path(path).write_text(s)
     return s
 
+# %% ../nbs/14_evaluation.ipynb #24fe00cc
 def _check_results(d, where):
     "One clear error if a JSON object is not what `to_json` writes."
     def need(ok, what):
@@ -600,6 +601,7 @@ def _check_results(d, where):
     for m, cs in (d.get('values') or d['metrics']).items():
         for c, v in cs.items(): need(_task(c) in n and len(v) == (n[_task(c)] if d.get('values') else len(v)), f'{m}, {c!r} is of no task with pairs, or of another number of pairs')
 
+# %% ../nbs/14_evaluation.ipynb #0869f98f
 @patch(cls_method=True)
 def from_json(cls:Results,
     text, # JSON, or the path of a file with it

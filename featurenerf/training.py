@@ -151,7 +151,7 @@ def view_bank(
     scenes,           # training scenes
     device='cpu',     # where training happens
     background=1.,    # grey level the images are composited on
-    memory_gb=None,   # for them; None: half of what is free
+    memory_gb=None,   # for them; None: a third of what is free, on a GPU half
 )->ViewBank:
     "The views of a data set: in memory if they fit, else read as they are needed."
     if not hasattr(scenes, 'read'): return ViewBank(scenes, device, background)
