@@ -42,7 +42,7 @@ def main():
             _, lo2, hi2 = results.difference('FeatureNeRF', b, c, by='objects')
             each = [round(x - y, 1) for x, y in zip(both.seeds['FeatureNeRF'][c], both.seeds[b][c])] if both.seeds else [round(m, 1)]
             differences[f'FeatureNeRF - {b}, {c}'] = dict(mean=round(m, 2), pairs=[round(lo, 2), round(hi, 2)], objects=[round(lo2, 2), round(hi2, 2)], seeds=each)
-            text.append(f'| {b} | {c} | {m:+.1f} | {lo:+.1f} to {hi:+.1f} | {lo2:+.1f} to {hi2:+.1f} | {", ".join(f"{x:+.1f}" for x in each)} |')
+            text.append(f'| {b} | {c} | {results.difference_cells("FeatureNeRF", b, c)} | {", ".join(f"{x:+.1f}" for x in each)} |')
     gain = [np.mean(both.values['FeatureNeRF']['image PSNR'] - both.values['mean of other objects, same camera']['image PSNR'])] \
         if 'mean of other objects, same camera' in both.values else []
     if gain: text += ['', f'Novel-view PSNR above the mean of the other test objects from the same camera: {gain[0]:+.2f} dB.']

@@ -431,13 +431,16 @@ def _groups(p, by): # what is resampled
     same = np.array_equal(p['source'], p['target'])
     return p['source'] if same else np.stack([p['source'], p['target']], 1)
 
+def _too_few(groups): # objects to draw them again: two always give the same pairs
+    return groups is not None and len(np.unique(groups)) <= groups.ndim
+
 @patch
 def intervals(self:Results,
     by:str='pairs', # what is drawn again: 'pairs' or 'objects'
     n:int=10_000,   # draws
     seed:int=0,     # of the draws
     task:str=None,  # only the columns of this task, e.g. '2D same'; None: all
-)->dict: # method -> column -> (mean, lower, upper) of the 95% interval
+)->dict: # method -> column -> (mean, lower, upper) of the 95% interval; None, None: too few objects for one
     "Means with bootstrap intervals."
     if not self.values:
         return {m: {c: (r['mean'], *(r[by] or (None, None))) for c, r in cs.items()} for m, cs in self.stored.items()}
@@ -446,7 +449,8 @@ def intervals(self:Results,
         which = [(m, c) for m, cs in self.values.items() for c in cs if _task(c) == t and task in (None, t)]
         if not which: continue
         v = np.stack([self.values[m][c] for m, c in which], 1)
-        lo, hi = np.nanquantile(bootstrap_means(v, n, seed, _groups(p, by)), [.025, .975], axis=0)
+        groups = _groups(p, by)
+        lo, hi = np.full((2, len(which)), None) if _too_few(groups) else np.nanquantile(bootstrap_means(v, n, seed, groups), [.025, .975], axis=0)
         for (m, c), *r in zip(which, v.mean(0).tolist(), lo.tolist(), hi.tolist()): out[m][c] = tuple(r)
     return out
 
@@ -459,7 +463,7 @@ def difference(self:Results,
     by:str='pairs', # what is drawn again: 'pairs' or 'objects'
     n:int=10_000,   # draws
     seed:int=0,     # of the draws
-)->tuple[float, float, float]: # mean of a - b, lower and upper end of its 95% interval
+)->tuple[float, float, float]: # mean of a - b, lower and upper end of its 95% interval; NaN: too few objects for one
     "Paired comparison of two methods on the same pairs."
     for m in (a, b):
         if column not in self.values.get(m, {}):
@@ -467,7 +471,19 @@ def difference(self:Results,
                              f'columns {self.columns}' + ('' if self.values else
                               '; means only: save with per_pair=True'))
     groups = _groups(self.pairs[_task(column)], by)
-    return paired_bootstrap(self.values[a][column], self.values[b][column], n, seed, groups=groups)
+    x, y = self.values[a][column], self.values[b][column]
+    return (float(np.mean(x - y)), np.nan, np.nan) if _too_few(groups) else paired_bootstrap(x, y, n, seed, groups=groups)
+
+@patch
+def difference_cells(self:Results,
+    a:str, # method
+    b:str, # method
+    column:str, # what is compared
+    n:int=10_000, # draws
+)->str: # markdown, such as '+3.1 | +1.0 to +5.2 | -0.4 to +6.5'
+    "The difference and its intervals over pairs and over objects, as three cells of a table."
+    both = [self.difference(a, b, column, by, n) for by in ('pairs', 'objects')]
+    return ' | '.join([f'{both[0][0]:+.1f}', *('too few' if np.isnan(lo) else f'{lo:+.1f} to {hi:+.1f}' for _, lo, hi in both)])
 
 # %% ../nbs/14_evaluation.ipynb #14evaluation066
 PAPER_CATEGORIES = ('chair', 'car', 'plane', 'table', 'bottle', 'motorbike')
@@ -564,11 +580,9 @@ def to_json(self:Results,
     per_pair:bool=False, # keep the value of every pair too
 )->str:
     "Means and intervals as JSON; with `per_pair` nothing is lost."
-    by = {'pairs': self.intervals('pairs')}
-    try: by['objects'] = self.intervals('objects')
-    except ValueError: by['objects'] = {}                      # a single object: no interval over objects
+    by = {k: self.intervals(k) for k in ('pairs', 'objects')}
     def entry(m, c, r):
-        return {'mean': _round(r[0])} | {k: _round(iv[m][c][1:]) if iv else None for k, iv in by.items()}
+        return {'mean': _round(r[0])} | {k: None if iv[m][c][1] is None else _round(iv[m][c][1:]) for k, iv in by.items()}
     d = dict(dataset=self.dataset, category=self.category, n_pairs={t: len(p['source']) for t, p in self.pairs.items()},
              metrics={m: {c: entry(m, c, r) for c, r in cs.items()} for m, cs in by['pairs'].items()},
              seeds={m: {c: _round(v) for c, v in cs.items()} for m, cs in self.seeds.items()})

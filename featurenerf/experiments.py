@@ -276,8 +276,7 @@ def category_table(
             p = paired_results(cells, label(m), other)
             for c in ('2D same mIoU', '2D different mIoU', '3D mIoU', '3D kp@0.1'):
                 if p is None or any(c not in p.values.get(n, {}) for n in (label(m), other)): continue
-                (d, lo, hi), (_, lo2, hi2) = (p.difference(label(m), other, c, by) for by in ('pairs', 'objects'))
-                lines.append(f'| {label(m)} minus {other} | {c} | {d:+.1f} | {lo:+.1f} to {hi:+.1f} | {lo2:+.1f} to {hi2:+.1f} |')
+                lines.append(f'| {label(m)} minus {other} | {c} | {p.difference_cells(label(m), other, c)} |')
     return '\n'.join(lines) + '\n'
 
 def write_tables(results_dir='results/experiments', preset='cpu')->list: # the files

@@ -230,8 +230,10 @@ def bootstrap_means(
         if len(groups) != N: raise ValueError(f'groups has {len(groups)} rows and values {N}: one group a pair')
         names, index = np.unique(groups, return_inverse=True)
         index = index.reshape(N, -1)
-        if len(names) < 2:
-            raise ValueError(f'groups has only one group ({names[0]}): an interval over objects needs at least 2')
+        need = 1 + index.shape[1]                              # of two objects every draw holds the same pairs, or none
+        if len(names) < need:
+            raise ValueError(f'groups has only {len(names)} group(s) ({", ".join(map(str, names))}): an interval over objects needs '
+                             f'at least {need}' + ' where a pair joins two' * (need > 2))
     G, step, out = N if groups is None else len(names), max(1, 4_000_000 // N), []
     for m in (min(step, n - i) for i in range(0, n, step)):
         w = c = _draw_counts(rng, m, G)

@@ -82,6 +82,22 @@ def test_real_meshes(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_single_object_is_judged_on_its_other_views(tmp_path):
+    "One object has no partner: what needs a pair of objects is left out, nothing breaks."
+    from featurenerf.shapes import shapes
+    from featurenerf.layouts import write_scenes
+    for split in ('train', 'test'):
+        made = shapes('motorcycle', split, n_objects=10, n_views=4, size=32, n_jobs=1, progress=False)
+        write_scenes(made[:1], tmp_path/split)
+    (tmp_path/'out').mkdir()
+    papermill(tmp_path/'out', category='motorcycle', data=tmp_path/'train', test_data=tmp_path/'test')
+    m = json.loads((tmp_path/'out'/'metrics.json').read_text())
+    assert m['data']['n_train'] == m['data']['n_test'] == 1
+    assert '2D novel mIoU' in m['results']['metrics']['FeatureNeRF'] and not any(c.startswith(('2D same', '3D')) for c in m['results']['metrics']['FeatureNeRF'])
+    assert m['results']['metrics']['FeatureNeRF']['2D novel mIoU']['objects'] is None and 'too few' in (tmp_path/'out'/'results.md').read_text()
+
+
+@pytest.mark.slow
 def test_wheel_installs_alone_and_imports_fast(tmp_path):
     "Build the wheel, install it with its core dependencies only into a new environment, import, make an object."
     subprocess.run([sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '-w', str(tmp_path), str(ROOT)], check=True)
