@@ -93,6 +93,7 @@ def test_a_single_object_is_judged_on_its_other_views(tmp_path):
     papermill(tmp_path/'out', category='motorcycle', data=tmp_path/'train', test_data=tmp_path/'test')
     m = json.loads((tmp_path/'out'/'metrics.json').read_text())
     assert m['data']['n_train'] == m['data']['n_test'] == 1
+    assert '-p data train -p test_data test' in m['command']
     assert '2D novel mIoU' in m['results']['metrics']['FeatureNeRF'] and not any(c.startswith(('2D same', '3D')) for c in m['results']['metrics']['FeatureNeRF'])
     assert m['results']['metrics']['FeatureNeRF']['2D novel mIoU']['objects'] is None and 'too few' in (tmp_path/'out'/'results.md').read_text()
 
