@@ -357,10 +357,10 @@ def test_damage(valid, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', FORMATS)
-def test_much_damage(valid, name, capsys):
+def test_much_damage(valid, name, record):
     n = int(os.environ.get('FEATURENERF_FUZZ', 2000))
     wrong, was_read, refused = fuzz(valid(name), name, n, 1)
-    with capsys.disabled(): print(f'\n{name}: damaged {n} times, read {was_read}, refused {refused}, wrong in {len(wrong)} ways')
+    record(damaged=n, read=was_read, refused=refused, wrong=len(wrong))
     assert not wrong, '\n'.join(wrong)
 
 

@@ -73,9 +73,10 @@ def test_killed_five_times(tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_fifty_times(tmp_path):
+def test_killed_fifty_times(tmp_path, record):
     "The weights of a run killed fifty times are those of one that was left alone, to the last bit; so are the recorded losses."
     r = kill_and_resume(tmp_path, 50, 300)
+    record(steps=300, **r)
     assert r['same'] and r['losses'] and r['died'] == 50, r
 
 
@@ -112,7 +113,7 @@ def test_unwritable_folder_is_known_at_once(tmp_path):
 
 
 @pytest.mark.parametrize('epoch', [.2, pytest.param(1., marks=pytest.mark.slow)])
-def test_ten_thousand_objects(tmp_path, epoch):
+def test_ten_thousand_objects(tmp_path, epoch, record):
     "Start-up under five seconds, memory flat over an epoch: nothing is read before a batch needs it, and little is kept."
     code = """
 import resource
@@ -143,9 +144,9 @@ print(json.dumps(dict(start=round(start, 2), kept=len(bank.kept), most=bank.most
     run = python(code, tmp_path, epoch)
     assert run.returncode == 0, run.stderr[-3000:]
     r = json.loads(run.stdout.splitlines()[-1])
+    record(epochs=epoch, **r)
     assert r['start'] < 5 and r['kept'] <= r['most'] < 1000 and r['seen'] > 6000*epoch, r
     assert r['memory_mb'][-1] - r['memory_mb'][0] < 40, r
-    print(r)
 
 
 def two_processes(path, code, processes=2):
