@@ -77,12 +77,13 @@ def in_chunks(
     "All items, a chunk at a time; when memory runs out, half as many."
     done = 0
     while done < len(items):
-        try: f(items[done:done + chunk]); failed = None
+        now = min(chunk, len(items) - done)
+        try: f(items[done:done + now]); failed = None
         except (RuntimeError, MemoryError) as e:
-            if not out_of_memory(e) or chunk == 1: raise
+            if not out_of_memory(e) or now == 1: raise
             failed = True
-        if not failed: done += chunk; continue
-        chunk //= 2                                          # outside of the handler, which keeps the failed call's tensors alive
+        if not failed: done += now; continue
+        chunk = now//2                                       # outside of the handler, which keeps the failed call's tensors alive
         if torch.cuda.is_available(): torch.cuda.empty_cache()
 
 # %% ../nbs/02b_devices.ipynb #2479d65e

@@ -92,6 +92,7 @@ def _timm_pyramid(name, weights, load=True):
     from timm.layers import GroupNorm
     if not timm.is_model(name):
         raise ValueError(f'encoder {name!r} is not known; choose "small" or a timm ResNet such as "resnet18" or "resnet34"')
+    if str(weights) == 'random': raise ValueError("encoder weights are 'random', expected 'imagenet', a file, or 'scratch' (trained from the beginning, with group norm)")
     kw = dict(features_only=True, out_indices=(0, 1, 2, 3))
     if weights == 'scratch':
         if load: print(f'encoder {name}: trained from scratch, with group norm; no pretrained weights are used')
@@ -99,7 +100,8 @@ def _timm_pyramid(name, weights, load=True):
     if not load: return timm.create_model(name, **kw)
     try: return timm_pretrained(name, None if weights == 'imagenet' else weights, **kw)[0]
     except (FileNotFoundError, ValueError) as e:
-        raise type(e)(f'{e}. For an encoder without pretrained weights give encoder_weights="scratch"') from None
+        said = str(e).replace("weights='random' for an untrained network", "encoder_weights='scratch' for one without").replace("None, or 'random'", "'imagenet' or 'scratch'")
+        raise type(e)(said) from None
 
 # %% ../nbs/03_encoders.ipynb #03encoderse201b6
 class ImageEncoder(nn.Module):

@@ -150,7 +150,9 @@ class FeatureField(nn.Module):
 def _points(self:FeatureField, x, d, cameras):
     "What the trunk reads of points x (B, N, 3) and directions d (B, N, 3): (B, V or 1, N, d_point)."
     x, d = x[:, None], d[:, None]
-    if self.frame == 'camera': x, d = (p @ cameras.cam2world[..., :3, :3] for p in (x, d)) # R^T p, view by view
+    if self.frame == 'camera':
+        with torch.autocast(x.device.type, enabled=False): # bfloat16 would move points by up to 0.004, and gamma multiplies that by up to 48
+            x, d = (p @ cameras.cam2world[..., :3, :3] for p in (x, d)) # R^T p, view by view
     gamma = self.encoding(x)
     return torch.cat([gamma, d], -1) if self.direction == 'trunk' else gamma
 

@@ -66,10 +66,10 @@ def need_weights(
         raise FileNotFoundError(f"weights: no file {f} for {what}; expected the path of a .safetensors or .pth file, None, or 'random'")
     if f := find_weights(*names, files=files): return f
     if (hub_id or url) and (_in_cache(hub_id, url, files) or hub_answers()): return None
-    d, hub = os.environ.get('FEATURENERF_WEIGHTS'), hub_id or url
+    d, shared, hub = os.environ.get('FEATURENERF_WEIGHTS'), os.environ.get('FEATURENERF_SHARED'), hub_id or url
     raise FileNotFoundError(
         f"{what}: no weights{' and no network' if hub else ''}. Looked for {d or '$FEATURENERF_WEIGHTS'}/{names[0]}/{files[0]} "
-        f"(FEATURENERF_WEIGHTS is {'set' if d else 'not set'})" + (f' and for {hub} in the download cache; {hub} could not be reached' if hub else '') +
+        f"(FEATURENERF_WEIGHTS is {'set' if d else 'not set'})" + (f', {shared}/weights/{names[0]}/{files[0]}' if shared else '') + (f' and for {hub} in the download cache; {hub} could not be reached' if hub else '') +
         ". Put the file there, or pass weights=<path>, or weights='random' for an untrained network")
 
 # %% ../nbs/02a_pretrained.ipynb #02apretrainedb3cb33

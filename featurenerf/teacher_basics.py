@@ -17,7 +17,7 @@ from .encoders import pixel_align
 
 # %% ../nbs/06_teacher_basics.ipynb #06teacherbasics09f304
 class Teacher(nn.Module):
-    "A frozen network from images to dense features (phi in Eq. 4). Subclasses write `features`."
+    "A frozen network from images to dense features (f_teacher of section 3.2). Subclasses write `features`."
     def __init__(self,
         name:str,     # what to call it in tables
         revision:str, # which weights exactly: source and fingerprint
@@ -50,7 +50,7 @@ def _check_images(x):
 def forward(self:Teacher,
     images:Tensor, # (B, 3, H, W) RGB in [0, 1]
 )->Tensor: # (B, D, h, w) float32 features
-    "Features of images (Eq. 4)."
+    "Features of images: f_teacher(I), from which the V of Eq. 5 is read."
     _check_images(images)
     return self.features(images).float()
 

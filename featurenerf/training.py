@@ -280,13 +280,13 @@ def sample_batch(
                 rgb=x[..., :3] * x[..., 3:] + bank.background * (1 - x[..., 3:]))
 
 # %% ../nbs/11_training.ipynb #11trainingf68de3
-def _feature_targets(batch, bank, features, cfg, center):
+def _feature_targets(batch, bank, features, cfg):
     "The teacher's features at the batch's pixels (B, R, D), 0 on the background."
     B, T = batch['views'].shape
     maps = features(batch['objects'].repeat_interleave(T), batch['views'].flatten())
     uv = batch['uv'] / batch['uv'].new_tensor([bank.W, bank.H])
     mask = batch['alpha'] if cfg.soft_mask else batch['alpha'] > 0
-    return pixel_align(maps, uv.flatten(0, 1), center).view(B, -1, maps.shape[1]) * mask[..., None]
+    return pixel_align(maps, uv.flatten(0, 1)).view(B, -1, maps.shape[1]) * mask[..., None] # uv says where the ray passes, whichever way pixels are counted
 
 # %% ../nbs/11_training.ipynb #11training27318b
 def batch_losses(
@@ -302,7 +302,7 @@ def batch_losses(
     rays = batch['rays']
     cond = model.encode(batch['images'], batch['cameras'])
     r = model.render(rays, cond, jitter=True, generator=generator, keep_coarse=cfg.both_passes)
-    target = _feature_targets(batch, bank, features, cfg, model.config.pixel_center) if cfg.lambda_distill else None
+    target = _feature_targets(batch, bank, features, cfg) if cfg.lambda_distill else None
     losses = {}
     for name, p in {'': r, '_coarse': r.coarse}.items():
         if p is None: continue
