@@ -75,6 +75,9 @@ def _check(self:Config):
         raise ValueError(f'Config: {", ".join(odd)}, expected whole numbers')
     if bad := [f'{k}={getattr(self, k)} (at least {v})' for k, v in least.items() if not getattr(self, k) >= v]:
         raise ValueError(f'Config: {", ".join(bad)}')
+    if self.depth > 1000: raise ValueError(f'Config: depth={str(self.depth)[:12]}, expected at most 1000')
+    if odd := [f'{k}={getattr(self, k)!r}' for k in ('encoder', 'encoder_weights', 'category', 'teacher') if not isinstance(getattr(self, k), str)]:
+        raise ValueError(f'Config: {", ".join(odd)}, expected text')
     if self.two_fields and (self.heads != 'joint' or not self.n_importance + self.n_depth):
         raise ValueError("Config: two_fields needs heads='joint' and fine samples (n_importance, n_depth): it is pixelNeRF's second network of the fine pass")
     if not self.coord and self.heads != 'joint': raise ValueError("Config: coord=False is for heads='joint'")

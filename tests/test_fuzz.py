@@ -5,7 +5,7 @@ a gigabyte or 20 seconds, never a file opened for writing or outside of the mini
 FEATURENERF_FUZZ=2000 sets how often each format is damaged; `-m slow` runs that."""
 import gzip, io, json, os, random, re, resource, shutil, signal, struct, sys, traceback, warnings, zipfile, zlib
 from pathlib import Path
-import numpy as np, pytest, torch
+import numpy as np, pytest, timm, torch                    # timm here, since PyTorch makes a folder for compiled code when it is first imported
 from PIL import Image
 import test_annotations as notes, test_layouts as layouts
 from featurenerf.annotations import KeypointNet, PartNet, ShapeNet, ShapeNetPart
