@@ -122,6 +122,7 @@ class KeypointNet:
             where = f'{path}, entry {i}'
             if _field(e, 'class_id', str, where) != self.synset: raise ValueError(f'{where}: class_id is {e["class_id"]!r}, but that of the first is {self.synset!r}')
             self.entries[_field(e, 'model_id', str, where)] = self._keypoints(e, where)
+        if not any(self.entries.values()): raise ValueError(f'{path}: none of its {len(self.entries)} models has a keypoint')
         n = 1 + max(max(k) for k in self.entries.values() if k)
         self.keypoint_names = [f'keypoint {i}' for i in range(n)]
         wanted = self._split(split) if split else self.entries
@@ -371,7 +372,7 @@ class AnnotatedModels:
         size=128,        # their side in pixels
     ):
         self.models, self.readers, self.split, self.lists, self.n_views, self.size = models, (parts, keypoints), split, lists or {}, n_views, size
-        self.name, self.category, (self.part_names, self.keypoint_names) = f'ShapeNet {models.category}', models.category, self._vocabulary(parts, keypoints)
+        self.root, self.name, self.category, (self.part_names, self.keypoint_names) = models.folder, f'ShapeNet {models.category}', models.category, self._vocabulary(parts, keypoints)
 
     @staticmethod
     def _vocabulary(parts, keypoints): return list(parts.part_names) if parts else ['object'], list(keypoints.keypoint_names) if keypoints else []

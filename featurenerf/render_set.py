@@ -105,7 +105,8 @@ def make_plan(
 
 # %% ../nbs/09b_render_set.ipynb #dac9fddc
 def _write_atomic(path, text): # a reader sees the old file or the new one, never half of one
-    part = path.with_name(f'.{path.name}.{os.getpid()}'); part.write_text(text); os.replace(part, path)
+    part = path.with_name(f'.{path.name}.{os.getpid()}-{os.urandom(4).hex()}')             # machines that share a folder may share numbers of processes
+    part.write_text(text); os.replace(part, path)
 
 def same_plan(
     plan, # of make_plan

@@ -135,6 +135,8 @@ def test_annotated_scenes_follow_the_lists(world):
     s = annotated_scenes(*args, split='val', lists=dict(train=[], val=['chair4'], test=['gone']), n_views=2, size=24)
     assert isinstance(s, LazyScenes) and s.ids == ['chair4'] and len(s[0]) == 2 and s.keypoint_names == args[2].keypoint_names
     assert (s.box[1] - s.box[0]).max() < 1.1
+    with pytest.raises(ValueError, match="the split 'val' of chair has no objects"):
+        annotated_scenes(*args, split='val', lists=dict(train=['chair4'], val=[], test=[]))
 
 
 @pytest.mark.parametrize('kind', ['ndc_isotropic', 'ndc_norm_image_bounds'])
@@ -220,6 +222,7 @@ BROKEN = [  # miniature, file, what happens to it (None: it is gone), what the e
     ('KeypointNet', ann, lambda f: edit(f, lambda d: kp0(d)['pcd_info'].update(point_index=5)), 'expected the same place'),
     ('KeypointNet', ann, lambda f: edit(f, lambda d: d[1].update(class_id='02958343')), 'class_id'),
     ('KeypointNet', ann, lambda f: f.write_text('[]'), 'lists no models'),
+    ('KeypointNet', ann, lambda f: edit(f, lambda d: [e | dict(keypoints=[]) for e in d]), 'has a keypoint'),
     ('KeypointNet', pcd, None, 'does not exist'),
     ('KeypointNet', pcd, lambda f: lines(f, lambda r: r[:-9]), 'header says POINTS 2048'),
     ('KeypointNet', pcd, lambda f: lines(f, lambda r: r[:20] + ['0 nan 0 1'] + r[21:]), 'line 21: found 0 nan 0 1'),
