@@ -396,7 +396,7 @@ def _says_something(scenes, task, candidates): # can a mIoU tell methods apart? 
 def evaluate(
     methods:dict,       # name -> method
     scenes,             # SceneSet of test objects of one category
-    n_pairs=1000,       # a task, or a dict task -> number (fewer if fewer are possible) or fixed Pairs
+    n_pairs=1000,       # pairs of each task: a number, or a dict task -> number (fewer if fewer are possible) or fixed Pairs
     seed:int=0,         # of the pairs
     tasks=tuple(TASKS), # which tasks
     cache_gb:float=2.,  # bound for the features that are kept
@@ -411,6 +411,8 @@ def evaluate(
     for k, v, known in (('candidates', candidates, ('foreground', 'all')), ('keypoints', keypoints, ('nearest', 'soft', 'window'))):
         if v not in known: raise ValueError(f'{k} is {v!r}, expected one of {known}')
     drawn = {t: n if isinstance(n, Pairs) else make_pairs(scenes, n, t, seed) for t, n in _numbers(n_pairs, tasks).items()} # all before anything is computed
+    if odd := [t for t, p in drawn.items() if p.task != t]:
+        raise ValueError(f'n_pairs gives task {odd[0]!r} pairs of task {drawn[odd[0]].task!r}: pass a dict task -> Pairs, and name only those tasks')
     fair = {t: _says_something(scenes, t, candidates) for t in drawn}
     out = Results(getattr(scenes, 'name', 'unnamed'), scenes[0].category, {m: {} for m in methods}, {})
     cache, ids = _Cache(cache_gb), np.array([s.id for s in scenes])
@@ -506,11 +508,11 @@ PAPER:dict[str, dict] = {
         'Ours (Diffusion)': (73.45, 71.16, 59.16, 83.91, 88.01, 64.28),
         'Ours (DINO)': (81.93, 76.50, 71.57, 87.97, 87.89, 68.22)},
     'image PSNR': {
-        'NeRF feature': (23.29, 22.86, 24.46, 25.61, 26.04, 20.36),
+        'PixelNeRF': (23.29, 22.86, 24.46, 25.61, 26.04, 20.36),
         'Ours (Diffusion)': (23.36, 23.09, 24.39, 25.42, 25.75, 20.64),
         'Ours (DINO)': (23.20, 22.92, 24.49, 25.69, 26.01, 20.59)},
     'image SSIM': {
-        'NeRF feature': (.92, .91, .93, .89, .89, .80), 'Ours (Diffusion)': (.92, .91, .91, .87, .89, .81),
+        'PixelNeRF': (.92, .91, .93, .89, .89, .80), 'Ours (Diffusion)': (.92, .91, .91, .87, .89, .81),
         'Ours (DINO)': (.91, .91, .91, .89, .90, .80)}}
 
 def paper_rows(
@@ -664,6 +666,10 @@ def __or__(self:Results, other):
     if (self.dataset, self.category) != (other.dataset, other.category):
         raise ValueError(f'{self.dataset}, {self.category} and {other.dataset}, {other.category} are different data: '
                          'never in one result')
+    if bool(self.values) != bool(other.values):
+        raise ValueError('one result has the value of every pair, the other means only: write both with to_json(per_pair=True)')
+    if unknown := [t for t, p in self.pairs.items() if t in other.pairs and not ('target' in p and 'target' in other.pairs[t])]:
+        raise ValueError(f'a file of means does not say which pairs it used for {unknown}: write both with to_json(per_pair=True)')
     clash = [t for t in self.pairs if t in other.pairs and not _same_pairs(self.pairs[t], other.pairs[t])]
     if clash: raise ValueError(f'different pairs for {clash}: evaluate both with the same n_pairs and seed')
     join = lambda x, y: {m: x.get(m, {}) | y.get(m, {}) for m in x | y}

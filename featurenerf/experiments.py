@@ -49,7 +49,7 @@ METHODS:dict[str, dict] = { # name -> what train_model and load_teacher are told
     'teacher-shapes-seen': dict(only_teacher=True, teacher='shapes', seen=True),
     'nerf_feature-seen': dict(teacher=None, seen=True),
     'shapes-seen': dict(teacher='shapes', seen=True),
-    # paper or code: one switch each, then all
+    # paper or code: one topic each (some need several switches), then all
     'shapes-trunk': dict(teacher='shapes', model=dict(trunk='resnet', depth=5)),
     'shapes-direction': dict(teacher='shapes', model=dict(direction='trunk')),
     'shapes-joint': dict(teacher='shapes', model=dict(heads='joint', direction='trunk')),
@@ -167,6 +167,7 @@ def run_cell(
     if method not in METHODS: raise ValueError(f'method is {method!r}, expected one of {list(METHODS)}')
     if preset not in PRESETS: raise ValueError(f'preset is {preset!r}, expected one of {list(PRESETS)}')
     path, m = cell_path(results_dir, preset, category, method, seed), METHODS[method]
+    if m.get('seen') and data != 'shapes': raise ValueError(f'{method} asks about training objects of the embedded shapes; with data={str(data)!r} it would test on others: leave it out')
     asked = dict(settings=json.loads(json.dumps(m)), source=str(data))
     if path.exists():
         there = dict({'source': 'shapes'}, **_read_cell(path)[1])
@@ -190,7 +191,8 @@ def run_cell(
     results = (one_shot_iou(model, test, p['n_pairs'], name=label(method), progress=False) if m.get('one_shot') else
                evaluate(methods, test, p['n_pairs'], tasks=m.get('tasks', list(TASKS)), progress=False))
     results = results | quality if quality else results
-    record = dict(command=f'featurenerf experiments --categories {category} --methods {method} --seeds {seed} --preset {preset}', category=category, method=method,
+    command = f'featurenerf experiments --categories {category} --methods {method} --seeds {seed} --preset {preset}' if data == 'shapes' else f'run_cell({category!r}, {method!r}, {seed}, {preset!r}, data={str(data)!r})'
+    record = dict(command=command, category=category, method=method,
                   seed=seed, preset=preset, **asked, data=dict(train=train.name, test=test.name, n_train=len(train), n_test=len(test)),
                   teacher=guide.card() if guide else None, commit=commit(), hardware=hardware(), training=made, seconds=round(time.perf_counter() - t0))
     write_json(path, dict(record, results=json.loads(results.to_json(per_pair=True))), indent=None)

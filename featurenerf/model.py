@@ -130,7 +130,7 @@ def encode(self:FeatureNeRF,
                          'images[None] and drop the alpha channel after compositing on the background')
     if tuple(cameras.shape) != tuple(images.shape[:2]):
         raise ValueError(f'encode: {tuple(images.shape[:2])} (B, V) images but cameras of batch {tuple(cameras.shape)}')
-    if not images.is_floating_point() or (not images.is_cuda and not self.training and images.numel() and images.nan_to_num().abs().max() > 1.01):
+    if not images.is_floating_point() or (not images.is_cuda and not self.training and images.numel() and images.nan_to_num(0., 0., 0.).abs().max() > 1.01):
         raise ValueError(f'encode: images are {images.dtype} with values up to {images.max():.3g}, expected float RGB in [0, 1]; divide bytes by 255')
     if images.shape[-2] * cameras.size[1] != images.shape[-1] * cameras.size[0]:
         raise ValueError(f'encode: images of {tuple(images.shape[-2:])} pixels but cameras of {cameras.size}; resize them to one aspect ratio')
