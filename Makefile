@@ -1,5 +1,5 @@
 # make chair : install, train on the embedded chairs, print the table of results
-# make test  : install, run every notebook and every test
+# make test  : install, run every notebook and every test that takes no minutes (the others: .venv/bin/pytest -m slow)
 # make coverage : the same, and which lines of the library they run: results/coverage.json
 # make docs  : the site, in _docs (open _docs/index.html; no network needed)
 # make experiments : the matrix of category x method x seed behind results.ipynb (hours)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 try: from hypothesis import HealthCheck, settings
-except ImportError: pass                                   # those tests skip themselves
+except ImportError: pass                                   # hypothesis is one of the dev extras
 else:
     common = dict(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.differing_executors])
     settings.register_profile('same', max_examples=30, derandomize=True, **common)

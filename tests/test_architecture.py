@@ -53,6 +53,7 @@ def test_import_is_fast_and_light():
 
 def test_library_is_what_the_notebooks_export(tmp_path):
     import shutil
+    assert {p.stem for p in LIB.glob('*.py')} - {'__init__', '_modidx'} == set(ORDER), 'a module that no notebook writes'
     for name in ('nbs', 'featurenerf', 'settings.ini', 'setup.py', 'README.md'):
         src = ROOT/name
         if src.is_dir(): shutil.copytree(src, tmp_path/name, ignore=shutil.ignore_patterns('__pycache__', 'runs', 'weights'))

@@ -38,12 +38,12 @@ def meshes(tmp_path_factory):
     return folder.parent
 
 
-def script(*args): return [sys.executable, str(SCRIPT), *map(str, args), '--category', 'chair', '--front', '-z', '--size', '32', '--views', '12', '--jobs', '1']
+def script(*args): return [sys.executable, str(SCRIPT), *map(str, args), '--category', 'chair', '--front', '-z', '--size', '32', '--views', '40', '--jobs', '1']
 
 
 def test_killed_and_started_again(meshes, tmp_path):
     "Killed without warning in the middle, in two shards, or in one go: the same bytes."
-    whole = render_set(make_plan(meshes/'chair', 'chair', views=12, size=32, front='-z', n_jobs=1), meshes/'chair', tmp_path/'whole', n_jobs=1)
+    whole = render_set(make_plan(meshes/'chair', 'chair', views=40, size=32, front='-z', n_jobs=1), meshes/'chair', tmp_path/'whole', n_jobs=1)
     assert sorted(whole.made) == ['c0', 'c1', 'c2', 'c3'] and sorted(whole.broken) == ['broken', 'points']
     run = subprocess.Popen(script(meshes, tmp_path/'out'), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     end = time.time() + 120
@@ -54,6 +54,8 @@ def test_killed_and_started_again(meshes, tmp_path):
     again = subprocess.run(script(meshes, tmp_path/'out'), capture_output=True, text=True)
     assert again.returncode == 2 and f'{len(done)} there already, 2 broken' in again.stdout and 'points: ValueError' in again.stdout, again.stdout + again.stderr
     assert (tmp_path/'out'/'manifest.json').read_bytes() == (tmp_path/'whole'/'manifest.json').read_bytes()
+    for i in (1, 2): subprocess.run(script(meshes, tmp_path/'shards', '--shard', f'{i}/2'), capture_output=True)
+    assert (tmp_path/'shards'/'manifest.json').read_bytes() == (tmp_path/'whole'/'manifest.json').read_bytes()
     assert not list((tmp_path/'out').glob('.tmp*'))
 
 

@@ -101,7 +101,10 @@ def test_commands_exist(hooks):
         else: assert word == 'export', f'a command that this test does not know: {line}'
     assert {'make', 'papermill', 'python', 'featurenerf'} <= set(seen)
     text = '\n'.join(p.read_text() for p in (ROOT/'docs').glob('*.md'))
-    for extra in re.findall(r"install '\.\[(\w+)\]'", text): assert f'{extra}_requirements' in settings, extra
+    text += (ROOT/'README.md').read_text() + (ROOT/'nbs/course/instructor.ipynb').read_text()
+    found = [e for m in re.findall(r"install '\.\[([\w,]+)\]'", text) for e in m.split(',')]
+    assert {'notebooks', 'teachers', 'distributed'} <= set(found)
+    for extra in found: assert f'{extra}_requirements' in settings, extra
     assert 'rembg[cpu]' in (ROOT/'featurenerf/in_the_wild.py').read_text()
 
 
