@@ -230,7 +230,9 @@ def results():
 def write_results(root): root.mkdir(); results().to_json(root/'means.json'); results().to_json(root/'pairs.json', per_pair=True)
 
 def read_results(root):
-    for f in sorted(root.iterdir()): r = Results.from_json(f); r.table(); r.to_json(); r | r
+    for f in sorted(root.iterdir()):
+        r = Results.from_json(f); r.table(); r.to_json()
+        if r.values: r | r                                 # means do not say which pairs they are of, and are not joined
 
 def write_cells(root):
     for seed in (0, 1):
