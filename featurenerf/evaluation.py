@@ -602,7 +602,7 @@ def _check_results(d, where):
         if not ok: raise ValueError(f'{where} is damaged: {what}; write it again with Results.to_json')
     number = lambda x: isinstance(x, (int, float)) and not isinstance(x, bool) and abs(x) < 1e300      # finite, too
     numbers = lambda x: isinstance(x, list) and all(map(number, x))
-    ends = lambda x: x is None or isinstance(x, list) and len(x) == 2 and all(e is None or number(e) for e in x)
+    ends = lambda x: x is None or isinstance(x, list) and (numbers(x) and len(x) == 2 or x == [None, None])
     entry = lambda x: isinstance(x, dict) and number(x.get('mean')) and all(k in x and ends(x[k]) for k in ('pairs', 'objects'))
     table = lambda x, ok: isinstance(x, dict) and all(isinstance(cs, dict) and all(map(ok, cs.values())) for cs in x.values())
     for k in ('dataset', 'category'): need(isinstance(d[k], str), f'{k} is {str(d[k])[:60]}, expected a name')
