@@ -114,6 +114,7 @@ def _read_cell(path):
     "(Results, record) of a result file; a damaged one is one clear error."
     try:
         d = json.loads(path.read_text())
+        if not isinstance(d['results'], dict): raise TypeError(f"its results are {str(d['results'])[:40]!r}")
         r = Results.from_json(json.dumps(d.pop('results')))
         if path != cell_path(path.parents[2], d['preset'], d['category'], d['method'], d['seed']): raise ValueError(f"it says {d['category']} {d['method']} seed {d['seed']}")
         label(d['method'])
