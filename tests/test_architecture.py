@@ -75,3 +75,10 @@ def test_notebooks_are_clean():
             if c['cell_type'] == 'code':
                 assert c['execution_count'] is None, f'{p} cell {i}: run nbdev_clean'
                 assert not any(o['output_type'] == 'error' for o in c['outputs']), f'{p} cell {i} holds an error'
+
+
+@pytest.mark.parametrize('nb', sorted((ROOT/'nbs'/'experiments').glob('*.ipynb')), ids=lambda p: p.stem)
+def test_experiments_take_parameters(nb):
+    "papermill puts what it is given behind this cell; without it, at the top, where the defaults would win."
+    tagged = [c for c in json.loads(nb.read_text())['cells'] if 'parameters' in c['metadata'].get('tags', [])]
+    assert len(tagged) == 1 and tagged[0]['cell_type'] == 'code', f'{nb.name}: {len(tagged)} cells tagged parameters, expected one'
