@@ -40,7 +40,7 @@ def main():
         for c in COLUMNS:
             m, lo, hi = results.difference('FeatureNeRF', b, c)
             _, lo2, hi2 = results.difference('FeatureNeRF', b, c, by='objects')
-            each = [round(x - y, 1) for x, y in zip(both.seeds['FeatureNeRF'][c], both.seeds[b][c])] if both.seeds else [round(m, 1)]
+            each = both.each_seed('FeatureNeRF', b, c).round(1).tolist()
             differences[f'FeatureNeRF - {b}, {c}'] = dict(mean=round(m, 2), pairs=[round(lo, 2), round(hi, 2)], objects=[round(lo2, 2), round(hi2, 2)], seeds=each)
             text.append(f'| {b} | {c} | {results.difference_cells("FeatureNeRF", b, c)} | {", ".join(f"{x:+.1f}" for x in each)} |')
     gain = [np.mean(both.values['FeatureNeRF']['image PSNR'] - both.values['mean of other objects, same camera']['image PSNR'])] \

@@ -487,6 +487,15 @@ def difference_cells(self:Results,
     both = [self.difference(a, b, column, by, n) for by in ('pairs', 'objects')]
     return ' | '.join([f'{both[0][0]:+.1f}', *('too few' if np.isnan(lo) else f'{lo:+.1f} to {hi:+.1f}' for _, lo, hi in both)])
 
+@patch
+def each_seed(self:Results,
+    a:str, # method
+    b:str, # method
+    column:str, # what is compared
+)->np.ndarray: # (seeds,) mean of a - b in every seed, in the order in which they were combined
+    "The difference seed by seed; a method that was not averaged over seeds (a 2D network) has one value for all."
+    return np.subtract(*(self.seeds.get(m, {}).get(column, [self.values[m][column].mean()]) for m in (a, b)))
+
 # %% ../nbs/14_evaluation.ipynb #14evaluation066
 PAPER_CATEGORIES = ('chair', 'car', 'plane', 'table', 'bottle', 'motorbike')
 PAPER:dict[str, dict] = {

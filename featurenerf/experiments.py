@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['RESNET', 'METHODS', 'label', 'fewer', 'distilled_teacher', 'cell_path', 'model_folder', 'train_cell', 'run_cell',
-           'run_matrix', 'read_cells', 'category_results', 'paired_results', 'category_table', 'write_tables', 'main']
+           'run_matrix', 'read_cells', 'category_results', 'paired_results', 'category_table', 'gains_table',
+           'write_tables', 'main']
 
 # %% ../nbs/14c_experiments.ipynb #cfd54afe
 import argparse, json, os, time, traceback
@@ -262,7 +263,7 @@ def paired_results(
     methods = list(dict.fromkeys(whose[n] for n in names))
     seeds = [set(cells[m]) for m in methods if not METHODS[m].get('only_teacher')]                # a 2D network alone has no seed
     if not (both := set.intersection(*seeds) if seeds else {0}): return None
-    return category_results({m: cells[m] if METHODS[m].get('only_teacher') else {s: cells[m][s] for s in both} for m in methods}, methods)
+    return category_results({m: cells[m] if METHODS[m].get('only_teacher') else {s: cells[m][s] for s in sorted(both)} for m in methods}, methods)
 
 # %% ../nbs/14c_experiments.ipynb #aa312220
 def category_table(
@@ -282,12 +283,28 @@ def category_table(
                 lines.append(f'| {label(m)} minus {other} | {c} | {p.difference_cells(label(m), other, c)} |')
     return '\n'.join(lines) + '\n'
 
+def gains_table(
+    cells:dict,     # category -> method -> seed -> (Results, record)
+)->str: # markdown
+    "What distillation adds to the parts (mIoU over the NeRF feature of the same seeds) in every category, with intervals over objects."
+    from featurenerf.shapes import CATEGORIES
+    columns, base = ('2D same mIoU', '2D different mIoU', '3D mIoU'), label('nerf_feature')
+    lines = ['| category | teacher | seeds | ' + ' | '.join(c.removesuffix(' mIoU') for c in columns) + ' |', '|---'*6 + '|']
+    for m in ('shapes', 'resnet50v2'):
+        for category in [c for c in CATEGORIES if c in cells]:
+            r = paired_results(cells[category], label(m), base)
+            if r is None or any(c not in r.values[base] for c in columns): continue
+            differences = [r.difference_cells(label(m), base, c).split(' | ') for c in columns]
+            seeds = len(r.each_seed(label(m), base, columns[0]))
+            lines.append(f'| {category} | {m} | {seeds} | ' + ' | '.join(f'{mean} ({objects})' for mean, _, objects in differences) + ' |')
+    return '\n'.join(lines) + '\n'
+
 def write_tables(results_dir='results/experiments', preset='cpu')->list: # the files
-    "table.md beside the cells of each category."
-    out = []
-    for category, cells in read_cells(results_dir, preset).items():
-        out.append(Path(results_dir, preset, category, 'table.md')); out[-1].write_text(category_table(cells))
-    return out
+    "table.md beside the cells of each category, gains.md beside the categories."
+    cells = read_cells(results_dir, preset)
+    tables = {f'{category}/table.md': category_table(of) for category, of in cells.items()} | {'gains.md': gains_table(cells)}
+    for name, text in tables.items(): Path(results_dir, preset, name).write_text(text)
+    return [Path(results_dir, preset, name) for name in tables]
 
 # %% ../nbs/14c_experiments.ipynb #14cexperimentsc8fed3
 def main(argv=None):
