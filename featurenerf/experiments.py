@@ -37,7 +37,7 @@ METHODS:dict[str, dict] = { # name -> what train_model and load_teacher are told
     'nerf_feature-no-coord': dict(teacher=None, train=dict(lambda_coord=0.)),
     'shapes-lambda0.05': dict(teacher='shapes', train=dict(lambda_distill=.05)),
     'shapes-lambda1': dict(teacher='shapes', train=dict(lambda_distill=1.)),
-    # how much is needed: training objects, views of each, channels of the teacher, steps
+    # how much is needed: training objects, views of each, channels of the teacher, steps, width of the field (128 in the cpu preset)
     'shapes-objects35': dict(teacher='shapes', objects=35),
     'shapes-objects70': dict(teacher='shapes', objects=70),
     'shapes-views5': dict(teacher='shapes', views=5),
@@ -46,6 +46,8 @@ METHODS:dict[str, dict] = { # name -> what train_model and load_teacher are told
     'shapes-channels16': dict(teacher='shapes', channels=16),
     'shapes-steps1250': dict(teacher='shapes', train=dict(steps=1250)),
     'shapes-steps5000': dict(teacher='shapes', train=dict(steps=5000)),
+    'shapes-hidden64': dict(teacher='shapes', model=dict(hidden=64)),
+    'shapes-hidden256': dict(teacher='shapes', model=dict(hidden=256)),
     # the same models, asked about objects they were trained on: what is lost by never having seen an object?
     'teacher-shapes-seen': dict(only_teacher=True, teacher='shapes', seen=True),
     'nerf_feature-seen': dict(teacher=None, seen=True),
