@@ -1,4 +1,4 @@
-# make chair : install, train on the embedded chairs, print the table of results
+# make chair : install, train on the embedded chairs, print the table of results; PRESET=gpu for a larger run
 # make test  : install, run every notebook and every test that takes no minutes (the others: .venv/bin/pytest -m slow)
 # make coverage : the same, and which lines of the library they run: results/coverage.json
 # make docs  : the site, in _docs (open _docs/index.html; no network needed)
@@ -8,6 +8,7 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 RUN    := runs/chair
+PRESET ?= cpu
 
 .PHONY: chair test coverage docs experiments prepare clean
 
@@ -19,7 +20,7 @@ $(READY): settings.ini setup.py
 
 chair: $(READY)
 	mkdir -p $(RUN)
-	$(BIN)/papermill --log-output --no-progress-bar --cwd nbs nbs/train_chair.ipynb $(RUN)/train_chair.ipynb -p out_dir ../$(RUN)
+	$(BIN)/papermill --log-output --no-progress-bar --cwd nbs nbs/train_chair.ipynb $(RUN)/train_chair.ipynb -p preset $(PRESET) -p out_dir ../$(RUN)
 	@cat $(RUN)/results.md
 
 test: $(READY)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """One table from the runs of several seeds.
 
-    python data_scripts/combine_seeds.py results/chair-shapes/seed*
+    python data_scripts/combine_seeds.py results/chair-resnet50v2/seed*
 
 Each folder is an out_dir of nbs/train_chair.ipynb (metrics.json and pairs.json). The runs must have answered the same
 pairs. Prints the table and writes combined.json and combined.md beside the folders: means over seeds and pairs, 95%
