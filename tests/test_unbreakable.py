@@ -1,7 +1,8 @@
 "What happens to long runs: killed at any moment, full disks, ten thousand objects, several processes."
-import json, os, subprocess, sys
+import json, os, signal, subprocess, sys
 from pathlib import Path
 import pytest
+from featurenerf.experiments import read_cells, run_matrix
 
 ROOT = Path(__file__).parent.parent
 SMALL = """
@@ -78,6 +79,20 @@ def test_killed_fifty_times(tmp_path, record):
     r = kill_and_resume(tmp_path, 50, 300)
     record(steps=300, **r)
     assert r['same'] and r['losses'] and r['died'] == 50, r
+
+
+class Deadly(os.PathLike):
+    "A folder on which the process that uses it is killed, as by the system when memory runs out."
+    def __fspath__(self): os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_killed_process_is_a_failed_cell(tmp_path, capsys):
+    "One cell of a matrix costs its process its life: it is named, and the others are finished."
+    cell = lambda category, method, out: dict(category=category, method=method, seed=0, preset='smoke', out_dir=out, results_dir=str(tmp_path/'results'))
+    cells = [cell('chair', 'nerf_feature', Deadly()), cell('chair', 'place', str(tmp_path)), cell('car', 'place', str(tmp_path))]
+    assert run_matrix(cells, 2) == [(cells[0], 'its process was killed, perhaps out of memory')]
+    assert 'failed: chair nerf_feature seed 0: its process was killed' in ''.join(capsys.readouterr())
+    assert {f'{c}/{m}' for c, of in read_cells(tmp_path/'results', 'smoke').items() for m in of} == {'chair/place', 'car/place'}
 
 
 def test_sigterm_saves(tmp_path):
