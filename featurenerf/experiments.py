@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 import torch
+from .devices import in_processes
 from .teachers import load_teacher
 from .evaluation import TASKS, PlaceMethod, Results, TeacherMethod, combine, evaluate, field_methods, novel_view_quality
 from .one_shot import one_shot_iou
@@ -216,19 +217,15 @@ def run_matrix(
     jobs:int=1,     # processes side by side
 )->list: # (cell, traceback) of those that failed
     "Run all cells whose results are missing, with an estimate of the time left."
-    from joblib import Parallel, delayed
     from tqdm import tqdm
     there = [cell_path(c['results_dir'], c['preset'], c['category'], c['method'], c['seed']).exists() for c in cells]
     failed = [(c, e) for c, done in zip(cells, there) if done and (e := _worker(c))]          # a result of other settings
     todo = [c for c, done in zip(cells, there) if not done]
     print(f'{len(cells)} cells, {sum(there)} done before')
     late = lambda c: any(METHODS[c['method']].get(k) for k in ('one_shot', 'seen'))           # after the models they read
-    todo.sort(key=late)
     def run():
-        for second in (False, True):
-            part = [c for c in todo if late(c) == second]
-            yield from Parallel(n_jobs=jobs, return_as='generator')(delayed(_worker)(c) for c in part) if jobs > 1 else map(_worker, part)
-    for cell, error in zip(todo, tqdm(run(), total=len(todo), desc='cells', unit='cell')):
+        for second in (False, True): yield from in_processes(_worker, [(c,) for c in todo if late(c) == second], jobs, lambda _: 'its process was killed, perhaps out of memory')
+    for (cell,), error in tqdm(run(), total=len(todo), desc='cells', unit='cell'):
         if error: failed.append((cell, error)); tqdm.write(f"failed: {cell['category']} {cell['method']} seed {cell['seed']}: {error.splitlines()[-1]}")
     return failed
 

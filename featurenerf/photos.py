@@ -16,7 +16,7 @@ from fastcore.basics import patch
 from .cameras import Cameras, Rays, pixel_rays, project, to_pytorch3d
 from .meshes import Scene
 from .datasets import read_picture
-from .layouts import inside, choose_ids, _floats
+from .layouts import check_id, choose_ids, inside, _floats
 from .annotations import load_json, _field
 from .in_the_wild import Gallery, guess_view
 
@@ -422,8 +422,8 @@ def write_spair(
     "Write pairs of views in the format of SPair-71k."
     from PIL import Image
     def side(p, s, v, both):
-        name = f'{s.id}_{v}.jpg'
-        path, mask = Path(root)/'JPEGImages'/s.category/name, Path(root)/'Segmentation'/s.category/f'{s.id}_{v}.png'
+        name = f"{check_id(s.id, 'write_spair')}_{v}.jpg"
+        path, mask = Path(root)/'JPEGImages'/check_id(s.category, 'write_spair')/name, Path(root)/'Segmentation'/s.category/f'{s.id}_{v}.png'
         if not path.exists():
             for f in (path, mask): f.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray((photo or _white)(s, v)).save(path, quality=95); Image.fromarray((s.mask[v] > .5).byte().numpy()).save(mask)

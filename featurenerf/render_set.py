@@ -12,6 +12,7 @@ import hashlib, json, os, re, shutil, warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np, torch
+from .devices import in_processes
 from .cameras import fixed_cameras, hemisphere_cameras, to_opencv
 from .meshes import Scene, render_views
 from .datasets import MESH_FORMATS, choose_parts, mesh_from_pieces, read_pieces
@@ -63,11 +64,10 @@ def _read_names(path, up, front):
     except (ValueError, FileNotFoundError): return []
 
 def _name_parts(folder, files, up, front, mapping, n_jobs):
-    from joblib import Parallel, delayed
     with warnings.catch_warnings():
         warnings.simplefilter('ignore') # missing textures are reported when the object is rendered
-        names = Parallel(n_jobs)(delayed(_read_names)(Path(folder)/f, up, front) for f in files.values())
-    return choose_parts({k: n for k, n in zip(files, names) if n}, mapping, folder)
+        names = {path: n for (path, *_), n in in_processes(_read_names, ((Path(folder)/f, up, front) for f in files.values()), n_jobs, lambda *_: [])}
+    return choose_parts({k: n for k, f in files.items() if (n := names[Path(folder)/f])}, mapping, folder)
 
 # %% ../nbs/09b_render_set.ipynb #5bd3b072
 ENGINES, CAMERAS = ('embedded', 'blender'), ('auto', 'random', 'fixed')
@@ -186,6 +186,9 @@ def _install(root, id, scene, record):
     os.replace(part, final); (root/f'{id}.broken.json').unlink(missing_ok=True)
 
 # %% ../nbs/09b_render_set.ipynb #7593bdff
+def _broken(root, id, reason): # one that could not be rendered: say so on the disk
+    _write_atomic(root/f'{id}.broken.json', json.dumps(dict(id=id, reason=reason))); return id, 'broken', reason
+
 def make_object(
     plan,       # of make_plan
     folder,     # of the meshes
@@ -206,8 +209,11 @@ def make_object(
         _install(root, id, render_object(plan, mesh, known, threads), dict(id=id, file=plan['files'][id], engine=plan['engine'], backend=plan['backend'], warnings=said))
         return id, 'made', said
     except (ValueError, FileNotFoundError, RuntimeError, MemoryError, IndexError, KeyError, TypeError) as e: # the many ways in which a file can be bad
-        reason = f'{type(e).__name__}: {e}'.replace(f'{Path(folder)}{os.sep}', '')[:600]
-        _write_atomic(root/f'{id}.broken.json', json.dumps(dict(id=id, reason=reason))); return id, 'broken', reason
+        return _broken(root, id, f'{type(e).__name__}: {e}'.replace(f'{Path(folder)}{os.sep}', '')[:600])
+
+def _killed_object(plan, folder, root, id, *_):
+    shutil.rmtree(Path(root)/f'.tmp-{id}', ignore_errors=True)
+    return _broken(Path(root), id, 'its process was killed, perhaps out of memory')
 
 # %% ../nbs/09b_render_set.ipynb #c0926f6b
 def collect(
@@ -268,14 +274,14 @@ def render_set(
     progress=False, # show a bar
 )->RenderResult:
     "Render what is not there yet, then write the manifest."
-    from joblib import Parallel, delayed, effective_n_jobs
+    from joblib import effective_n_jobs
     from tqdm.auto import tqdm
     if plan['engine'] == 'blender': find_blender()
     same_plan(plan, root)
     ids = shard_ids(plan['files'], shard); threads = max(1, (os.cpu_count() or 1)//max(1, effective_n_jobs(n_jobs)))
-    jobs = (delayed(make_object)(plan, folder, root, i, *_notes_of(sources, i), threads) for i in ids)
+    jobs = ((plan, folder, root, i, *_notes_of(sources, i), threads) for i in ids)
     result = RenderResult()
-    for id, what, said in tqdm(Parallel(n_jobs, return_as='generator_unordered')(jobs), total=len(ids), disable=not progress, desc='objects'):
+    for _, (id, what, said) in tqdm(in_processes(make_object, jobs, n_jobs, _killed_object), total=len(ids), disable=not progress, desc='objects'):
         if what == 'broken': result.broken[id] = said
         else:
             getattr(result, what).append(id)

@@ -59,6 +59,27 @@ def test_killed_and_started_again(meshes, tmp_path):
     assert not list((tmp_path/'out').glob('.tmp*'))
 
 
+class Deadly:
+    "An annotation on which its process is killed, as by the system when a mesh is too large for the memory."
+    points = property(lambda self: os.kill(os.getpid(), signal.SIGKILL))
+
+
+class DeadlyFor(dict): ids = property(list)
+
+
+def test_killed_process_is_a_broken_mesh(meshes, tmp_path):
+    "One mesh costs its process its life: it is named, and everything else is rendered, to the same bytes."
+    plan = make_plan(meshes/'chair', 'chair', views=4, size=32, front='-z', n_jobs=1)
+    whole = render_set(plan, meshes/'chair', tmp_path/'whole', n_jobs=1)
+    r = render_set(plan, meshes/'chair', tmp_path/'out', sources=[DeadlyFor(c2=Deadly())], n_jobs=2)
+    assert sorted(r.made + r.kept) == ['c0', 'c1', 'c3'] and r.broken == dict(whole.broken, c2='its process was killed, perhaps out of memory')
+    a, b = (json.loads((tmp_path/d/'manifest.json').read_text()) for d in ('whole', 'out'))
+    del a['objects']['c2']
+    assert b['objects'] == a['objects'] and b['broken'] == r.broken and not list((tmp_path/'out').glob('.tmp*'))
+    again = render_set(plan, meshes/'chair', tmp_path/'out', n_jobs=2)                    # with memory enough
+    assert again.made == ['c2'] and (tmp_path/'out'/'manifest.json').read_bytes() == (tmp_path/'whole'/'manifest.json').read_bytes()
+
+
 def test_every_field_comes_back(meshes, tmp_path):
     plan = make_plan(meshes/'chair', 'chair', views=3, size=32, front='-z', n_jobs=1)
     render_set(plan, meshes/'chair', tmp_path, n_jobs=1)

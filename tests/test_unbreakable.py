@@ -1,7 +1,8 @@
 "What happens to long runs: killed at any moment, full disks, ten thousand objects, several processes."
-import json, os, subprocess, sys
+import json, os, signal, subprocess, sys
 from pathlib import Path
 import pytest
+from featurenerf.experiments import read_cells, run_matrix
 
 ROOT = Path(__file__).parent.parent
 SMALL = """
@@ -78,6 +79,20 @@ def test_killed_fifty_times(tmp_path, record):
     r = kill_and_resume(tmp_path, 50, 300)
     record(steps=300, **r)
     assert r['same'] and r['losses'] and r['died'] == 50, r
+
+
+class Deadly(os.PathLike):
+    "A folder on which the process that uses it is killed, as by the system when memory runs out."
+    def __fspath__(self): os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_killed_process_is_a_failed_cell(tmp_path, capsys):
+    "One cell of a matrix costs its process its life: it is named, and the others are finished."
+    cell = lambda category, method, out: dict(category=category, method=method, seed=0, preset='smoke', out_dir=out, results_dir=str(tmp_path/'results'))
+    cells = [cell('chair', 'nerf_feature', Deadly()), cell('chair', 'place', str(tmp_path)), cell('car', 'place', str(tmp_path))]
+    assert run_matrix(cells, 2) == [(cells[0], 'its process was killed, perhaps out of memory')]
+    assert 'failed: chair nerf_feature seed 0: its process was killed' in ''.join(capsys.readouterr())
+    assert {f'{c}/{m}' for c, of in read_cells(tmp_path/'results', 'smoke').items() for m in of} == {'chair/place', 'car/place'}
 
 
 def test_sigterm_saves(tmp_path):
@@ -193,6 +208,44 @@ print(worst)
     run = python(compare, tmp_path)
     assert run.returncode == 0, run.stderr[-3000:]
     assert float(run.stdout.splitlines()[-1]) < 1e-5
+
+
+def test_started_from_a_notebook(tmp_path):
+    "accelerate's notebook_launcher, after the notebook has trained by itself: its two processes have the losses of the one."
+    code = """
+import socket
+from accelerate import notebook_launcher
+_, one = run(steps=6, log_every=1)
+def in_notebook(out):
+    _, h = run(out, steps=6, log_every=1)
+    print('said', os.environ['RANK'], os.environ['WORLD_SIZE'], json.dumps([[x[k] for k in ('rec', 'distill', 'coord', 'loss')] for x in h]), flush=True)
+with socket.socket() as s: s.bind(('', 0)); port = s.getsockname()[1]
+notebook_launcher(in_notebook, (sys.argv[1],), num_processes=2, use_port=str(port))
+print('said', 0, 1, json.dumps([[x[k] for k in ('rec', 'distill', 'coord', 'loss')] for x in one]))
+"""
+    run = python(code, tmp_path/'out', GLOO_SOCKET_IFNAME='lo')
+    assert run.returncode == 0, run.stdout[-1500:] + run.stderr[-3000:]
+    said = {(int(r), int(n)): json.loads(h) for r, n, h in (l.split(' ', 3)[1:] for l in run.stdout.splitlines() if l.startswith('said'))}
+    assert set(said) == {(0, 1), (0, 2), (1, 2)} and (tmp_path/'out'/'checkpoint.safetensors').exists(), run.stdout
+    for two in (said[0, 2], said[1, 2]):
+        assert all(abs(a - b) < 1e-5*abs(b) for x, y in zip(two, said[0, 1], strict=True) for a, b in zip(x, y, strict=True)), said
+
+
+@pytest.mark.slow
+def test_two_machines_are_one(tmp_path):
+    "`accelerate launch` on each of two machines (here the same one, twice), as notebook 02b says it: one team of two."
+    import socket
+    path = tmp_path/'two.py'
+    path.write_text(SMALL + "_, h = run(sys.argv[1], steps=3, log_every=1); print('said', os.environ['RANK'], os.environ['WORLD_SIZE'], [x['loss'] for x in h], flush=True)")
+    with socket.socket() as s: s.bind(('', 0)); port = s.getsockname()[1]
+    launch = [str(Path(sys.executable).parent/'accelerate'), 'launch', '--multi_gpu', '--num_machines', '2', '--num_processes', '2', '--main_process_ip', '127.0.0.1', '--main_process_port', str(port)]
+    env = dict(os.environ, OMP_NUM_THREADS='1', GLOO_SOCKET_IFNAME='lo', PYTHONPATH=str(ROOT))
+    each = [subprocess.Popen([*launch, '--machine_rank', str(r), str(path), str(tmp_path/'out')], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, cwd=ROOT) for r in (0, 1)]
+    said = [p.communicate(timeout=300)[0] for p in each]
+    alone = json.loads(python("print([x['loss'] for x in run(steps=3, log_every=1)[1]])").stdout)
+    for r in (0, 1):
+        assert f'said {r} 2 [' in said[r], said[r][-3000:]
+        assert json.loads(said[r].split(f'said {r} 2 ')[1].splitlines()[0]) == pytest.approx(alone, rel=1e-5)
 
 
 def test_interrupt_of_one_process_stops_all(tmp_path):
