@@ -17,7 +17,7 @@ from .devices import in_processes
 from .teachers import load_teacher
 from .evaluation import TASKS, PlaceMethod, Results, TeacherMethod, combine, evaluate, field_methods, novel_view_quality
 from .one_shot import one_shot_iou
-from .training import readable
+from .training import readable, readable_only
 from .runs import PRESETS, commit, hardware, load_data, standard_teacher, SUMMARY, summary_table, train_model, write_json
 
 # %% ../nbs/14c_experiments.ipynb #eb6f4dd2
@@ -81,7 +81,8 @@ def label(
 # %% ../nbs/14c_experiments.ipynb #25cf8492
 @lru_cache(maxsize=1)
 def _data(data, category, preset, n_jobs): # the last category's, for the next cell
-    return [load_data(data, category, split, preset, n_jobs=n_jobs) for split in ('train', 'test')]
+    train, test = (load_data(data, category, split, preset, n_jobs=n_jobs) for split in ('train', 'test'))
+    return train, readable_only(test)
 
 def fewer(
     scenes,           # SceneSet

@@ -360,11 +360,10 @@ class LazyScenes(SceneSet):
         self.name, self.category, self.split = reader.name + (f' (all {len(ids)} objects)' if whole else ''), reader.category, split
         if not ids: raise ValueError(f'{reader.root}: the split {split!r} of {reader.category} has no objects; expected at least one')
 
-    def __getitem__(self, i):
-        if not isinstance(i, slice): return self.scenes[i]
-        r = self.scenes
-        part = LazyScenes(self.reader, self.split, r.n_views, r.gb, r.ids[i])
-        part.name = self.name
+    def __getitem__(self, i): return self.keep(self.ids[i]) if isinstance(i, slice) else self.scenes[i]
+    def keep(self, ids, note=''): # the set with these objects only; a note for its name
+        part = LazyScenes(self.reader, self.split, self.scenes.n_views, self.scenes.gb, ids)
+        part.name = self.name + note
         return part
     def read(self, i): return first_views(self.reader.read(self.scenes.ids[i]), self.scenes.n_views)   # remembers nothing: threads may share it
     def load(self): return SceneSet(list(self), self.name, self.category, self.split)   # everything, into memory

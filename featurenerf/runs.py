@@ -17,7 +17,7 @@ import featurenerf
 from .teachers import Teacher, Standardize, fit_standardize, fit_pca, foreground_features
 from .model import Config, FeatureNeRF
 from .devices import Team, use_bf16
-from .training import TrainConfig, fit, previous_checkpoint, view_bank
+from .training import TrainConfig, fit, previous_checkpoint, readable, view_bank, with_room, _open_checkpoint
 from .evaluation import Results, paper_rows
 
 # %% ../nbs/14a_runs.ipynb #14aruns006
@@ -132,11 +132,11 @@ def write_json(
 # %% ../nbs/14a_runs.ipynb #14arunscc40e4
 def _device(): return 'cuda' if torch.cuda.is_available() else 'cpu'
 
-def _setting(scenes, teacher, variant):
+def _setting(scenes, teacher, variant, unreadable=.01):
     "Fields of Config that the data and the teacher decide."
     out = dict(box=scenes.box.tolist(), category=scenes.category, feature_dim=teacher.dim if teacher else 0, teacher=teacher.name if teacher else '')
     if variant == 'official': # near and far 0.5 before and behind the object's centre, as 0.8 and 1.8 are at the authors' distance of 1.3
-        r = torch.stack([s.cameras.position.norm(dim=-1).mean() for s in scenes]).mean().item()
+        r = torch.stack([s.cameras.position.norm(dim=-1).mean() for s in readable(scenes, 8, unreadable)]).mean().item() # a few say it
         out['bounds'] = round(r - .5, 4), round(r + .5, 4)
     return out
 
@@ -154,6 +154,23 @@ def _finished(path, record):
         raise ValueError(f'{path.parent} holds a finished run with other settings ({", ".join(differ)} differ); give another out_dir, or delete it')
     return old
 
+def _keep(model, folder, record, history, made):
+    "Write a finished run, then delete its checkpoints."
+    from safetensors import SafetensorError
+    path = folder/'checkpoint.safetensors'
+    def write():
+        model.save_pretrained(folder)
+        to_disk(*(f for f in folder.iterdir() if f.suffix in ('.json', '.safetensors')))   # before the checkpoints go
+        write_json(folder/'history.json', dict(run=record, history=history, made=made))
+    try: with_room(write, path)
+    except (OSError, SafetensorError) as e:
+        (folder/'model.safetensors').unlink(missing_ok=True)
+        try: goes_on = f'from step {_open_checkpoint(path)[0]["step"]}'
+        except (OSError, ValueError): goes_on = 'from the checkpoint before the last' if previous_checkpoint(path).exists() else 'from the beginning: no checkpoint could be written either'
+        size = sum(p.nbytes for p in model.state_dict().values())
+        raise OSError(f'{folder}: the finished model could not be written ({e}). It needs about {size/1e6:.1f} MB; make room there and give the same command again, which goes on {goes_on}') from e
+    for f in (path, previous_checkpoint(path)): f.unlink(missing_ok=True)
+
 # %% ../nbs/14a_runs.ipynb #14arunsa8141b
 _init_lock = threading.Lock()
 
@@ -167,30 +184,27 @@ def train_model(
     stop=None,           # see fit
     variant:str='paper', # or 'official', the authors' code
     model:dict=None,     # Config fields that are to be others than the preset's
+    unreadable:float=.01, # largest share of training objects that may be left out because they cannot be read, see training.readable
     **overrides,         # TrainConfig fields, such as lambda_coord
 )->tuple: # FeatureNeRF and its history
     "Build a FeatureNeRF for a data set and train it, or load it if this very run is finished."
     p, folder = PRESETS[preset], Path(out_dir)/name
     if teacher is None: overrides['lambda_distill'] = 0.
     cfg = TrainConfig.variant(variant, **{**p['train'], **overrides})
-    config = Config.variant(variant, **{**_setting(scenes, teacher, variant), **p['model'], **(model or {})})
+    config = Config.variant(variant, **{**_setting(scenes, teacher, variant, unreadable), **p['model'], **(model or {})})
     team = Team(device)
     device = team.device or _device()
-    bank = view_bank(scenes, device, config.background)
+    bank = view_bank(scenes, device, config.background, unreadable=unreadable)
     record = dict(train=asdict(cfg), model=asdict(config), data=scenes.name, teacher=teacher.revision if teacher else '', scenes=bank.ids, pixels=bank.fingerprint())
-    done, record = folder/'history.json', json.loads(json.dumps(record))
-    if old := _finished(done, record): return FeatureNeRF.from_pretrained(folder).to(device), old['history']
+    record = json.loads(json.dumps(record))
+    if old := _finished(folder/'history.json', record): return FeatureNeRF.from_pretrained(folder).to(device), old['history']
     t0 = time.perf_counter()
     with _init_lock, torch.random.fork_rng(devices=[]): # threads share torch's generator: without the lock a seed fixes nothing
         torch.manual_seed(cfg.seed)
         model = FeatureNeRF(config)
     history = fit(model, bank, teacher, cfg, folder, device, progress=name, stop=stop)
     if not team.first: return model, history
-    model.save_pretrained(folder)
-    to_disk(*(f for f in folder.iterdir() if f.suffix in ('.json', '.safetensors')))   # before the checkpoints go
-    made = dict(commit=commit(), hardware=hardware(), seconds=round(time.perf_counter() - t0))
-    write_json(done, dict(run=record, history=history, made=made))
-    for f in (path := folder/'checkpoint.safetensors', previous_checkpoint(path)): f.unlink(missing_ok=True)
+    _keep(model, folder, record, history, dict(commit=commit(), hardware=hardware(), seconds=round(time.perf_counter() - t0)))
     return model, history
 
 # %% ../nbs/14a_runs.ipynb #14aruns019

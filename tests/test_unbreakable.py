@@ -121,6 +121,60 @@ print(torch.equal(weights(a), weights(b)), len(heard), os.listdir(sys.argv[1] + 
     assert run.returncode == 0 and run.stdout.splitlines()[-1].startswith('True 2 [] the checkpoint of step 2 could not be written'), run.stdout + run.stderr[-2000:]
 
 
+def test_disk_full_at_the_end(tmp_path):
+    "Neither the last checkpoint nor the finished model can be written: one error says what to do, and doing it costs the steps since the checkpoint before."
+    code = """
+import resource, signal, warnings
+import featurenerf.training as T
+from featurenerf.runs import PRESETS, train_model
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+PRESETS['tiny'] = dict(model=dict(hidden=16, encoder='small', encoder_weights='scratch', n_coarse=6, n_importance=2, n_depth=2),
+                       train=dict(steps=12, objects=4, rays=32, targets=2, lr=2e-3, log_every=2, save_every=4))
+def largest_file(n): resource.setrlimit(resource.RLIMIT_FSIZE, (n, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+real, steps, full = T._step, [], False
+def step(*args):
+    steps.append(args[5])
+    if full and args[5] == 9: largest_file(10_000)
+    return real(*args)
+T._step = step
+def go(name): return train_model(name, train, teacher, 'tiny', sys.argv[1], 'cpu')
+one, h = go('one')
+full, folder = True, sys.argv[1] + '/two'
+warnings.simplefilter('ignore')
+try: go('two')
+except OSError as e: said = str(e)
+left = sorted(os.listdir(folder))
+largest_file(resource.RLIM_INFINITY); full = False; steps.clear()
+two, g = go('two')
+same = torch.equal(weights(one), weights(two)) and [x['loss'] for x in g] == [x['loss'] for x in h]
+print(json.dumps(dict(said=said.replace(folder, 'folder'), mb=sum(p.nbytes for p in one.state_dict().values())/1e6, left=left, steps=steps, same=same, end=sorted(os.listdir(folder)))))
+"""
+    run = python(code, tmp_path)
+    assert run.returncode == 0, run.stderr[-3000:]
+    r = json.loads(run.stdout.splitlines()[-1])
+    assert r['said'].startswith('folder: the finished model could not be written') and 'goes on from step 8' in r['said'] and f"about {r['mb']:.1f} MB" in r['said'], r
+    assert {'checkpoint.safetensors', 'checkpoint.previous.safetensors'} <= set(r['left']) and not {'model.safetensors', 'history.json'} & set(r['left']), r
+    assert r['steps'] == [8, 9, 10, 11] and r['same'], r
+    assert {'config.json', 'history.json', 'model.safetensors'} <= set(r['end']) and not any('checkpoint' in f for f in r['end']), r
+
+
+def test_checkpoints_reach_the_disk(tmp_path):
+    "The file before it takes its name, and the folder after: else a power cut could leave names of files that are not there yet."
+    code = """
+out, said, sync, rename = sys.argv[1], [], os.fsync, os.replace
+def what(fd): return [n for n in ('', '/checkpoint.tmp') if os.path.exists(out + n) and os.path.samestat(os.fstat(fd), os.stat(out + n))]
+def fsync(fd): said.append(what(fd)); sync(fd)
+def replace(a, b): said.append([os.path.basename(a), os.path.basename(b)]); rename(a, b)
+os.fsync, os.replace = fsync, replace
+run(out, steps=4)
+print(json.dumps(said))
+"""
+    run = python(code, tmp_path)
+    assert run.returncode == 0, run.stderr[-3000:]
+    new, old = ['checkpoint.tmp', 'checkpoint.safetensors'], ['checkpoint.safetensors', 'checkpoint.previous.safetensors']
+    assert json.loads(run.stdout.splitlines()[-1]) == [['/checkpoint.tmp'], new, [''], ['/checkpoint.tmp'], old, new, ['']]
+
+
 def test_unwritable_folder_is_known_at_once(tmp_path):
     (tmp_path/'file').write_text('')
     run = python("run(sys.argv[1])", tmp_path/'file')
@@ -246,6 +300,95 @@ def test_two_machines_are_one(tmp_path):
     for r in (0, 1):
         assert f'said {r} 2 [' in said[r], said[r][-3000:]
         assert json.loads(said[r].split(f'said {r} 2 ')[1].splitlines()[0]) == pytest.approx(alone, rel=1e-5)
+
+@pytest.mark.slow
+@pytest.mark.parametrize('first', [1, 2])
+def test_resumed_on_another_number_of_processes(tmp_path, first):
+    "Interrupted in its fifth step with one process and resumed with two, or the other way round: the losses of a run with one."
+    go = """
+import signal
+import featurenerf.training as T
+out, stop, rank, real = sys.argv[1], {stop}, os.environ.get('RANK', '0'), T._step
+def step(*args):
+    if args[5] == stop and rank == '0': os.kill(os.getpid(), signal.SIGINT)
+    return real(*args)
+T._step = step
+try: m, h = run(out + '/run', steps=10, log_every=1, save_every=100)
+except KeyboardInterrupt: print('interrupted', flush=True)
+else:
+    if rank == '0': json.dump(h, open(out + '/history.json', 'w'))
+"""
+    def go_on(processes, stop):
+        code = go.format(stop=stop)
+        if processes == 2: return two_processes(tmp_path/'go.py', code)
+        run = python(code, tmp_path)
+        assert run.returncode == 0, run.stderr[-3000:]
+        return run.stdout
+    assert 'interrupted after step 5' in go_on(first, 4) and 'interrupted' not in go_on(3 - first, -1)
+    reference = python("print(json.dumps(run(steps=10, log_every=1)[1]))")
+    ours, one = json.loads((tmp_path/'history.json').read_text()), json.loads(reference.stdout.splitlines()[-1])
+    assert [x['step'] for x in ours] == list(range(1, 11))
+    assert max(abs(a[k] - b[k])/abs(b[k]) for a, b in zip(ours, one) for k in ('rec', 'distill', 'coord', 'loss')) < 1e-5
+
+
+@pytest.mark.slow
+def test_notebook_kernel_killed(tmp_path):
+    "The kernel of a notebook dies in the middle of fit; a new one runs the same cells and ends in the same weights."
+    import time
+    from jupyter_client import KernelManager
+    path, said = tmp_path/'run'/'checkpoint.safetensors', []
+    def kernel():
+        manager = KernelManager(kernel_name='python3')
+        manager.start_kernel(cwd=str(ROOT), env=dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT)))
+        client = manager.client(); client.start_channels(); client.wait_for_ready(120)
+        client.execute_interactive(SMALL, timeout=120, output_hook=lambda m: None)
+        return manager, client
+    def heard(m): said.append(m['content'].get('text') or m['content'].get('evalue') or '')
+    cell = f"m, h = run({str(path.parent)!r}, steps=60)"
+    manager, client = kernel()
+    try:
+        client.execute(cell)
+        end = time.monotonic() + 120
+        while not path.exists() and time.monotonic() < end: time.sleep(.02)
+        manager.provisioner.process.kill(); manager.provisioner.process.wait()
+        client.stop_channels()
+        manager.cleanup_resources()
+        assert path.exists(), 'no checkpoint was written'
+        manager, client = kernel()
+        for c in ("import featurenerf.training as T; real, steps = T._step, []\ndef count(*a): steps.append(a[5]); return real(*a)\nT._step = count", cell,
+                  "print(json.dumps(dict(first=steps[0], same=torch.equal(weights(m), weights((ref := run(steps=60))[0])), losses=[x['loss'] for x in h] == [x['loss'] for x in ref[1]])))"):
+            client.execute_interactive(c, timeout=200, output_hook=heard)
+    finally: client.stop_channels(); manager.shutdown_kernel(now=True); manager.cleanup_resources()
+    r = json.loads(''.join(said).splitlines()[-1])
+    assert 0 < r['first'] < 60 and r['same'] and r['losses'], said
+
+
+@pytest.mark.slow
+def test_main_job_with_unreadable_pictures(tmp_path):
+    "One damaged training object and one damaged test object of a dozen: both are left out, the second before training, and the numbers say so."
+    prepare = """
+from featurenerf.layouts import open_scenes, write_scenes
+for name in ('train', 'test'):
+    root = sys.argv[1] + '/' + name
+    write_scenes(shapes('chair', 'train', n_objects=18, n_views=4, size=32, n_jobs=1, progress=False), root)
+    some = open_scenes(root, 'all'); assert len(some) >= 10
+    open(f'{root}/{some.ids[1]}/rgba/001.png', 'wb').write(b'not a picture')
+print(len(some))
+"""
+    run = python(prepare, tmp_path)
+    assert run.returncode == 0, run.stderr[-3000:]
+    job = [str(Path(sys.executable).parent/'papermill'), '--cwd', 'nbs', 'nbs/train_chair.ipynb', str(tmp_path/'out.ipynb'), '-p', 'preset', 'smoke', '-p', 'out_dir', str(tmp_path/'out'),
+           '-p', 'data', str(tmp_path/'train'), '-p', 'test_data', str(tmp_path/'test')]
+    job = subprocess.run(job, cwd=ROOT, capture_output=True, text=True, env={k: v for k, v in os.environ.items() if k != 'MPLBACKEND'} | dict(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT)))
+    assert job.returncode == 0, job.stderr[-3000:]
+    data = json.loads((tmp_path/'out'/'metrics.json').read_text())['data']
+    assert data['test'].endswith('(1 unreadable left out)') and data['n_test'] == int(run.stdout) - 1, data
+
+
+def test_main_job_reads_what_it_shows():
+    "A picture of eight objects must not read ten thousand."
+    cells = json.loads((ROOT/'nbs'/'train_chair.ipynb').read_text())['cells']
+    assert not [c['id'] for c in cells if any(f'list({s})' in ''.join(c['source']) for s in ('train', 'test'))]
 
 
 def test_interrupt_of_one_process_stops_all(tmp_path):
