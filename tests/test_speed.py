@@ -22,7 +22,7 @@ SMALL = dict(hidden=64, map=(32, 16), rays=40, objects=2, samples=(16, 4, 4))
 @pytest.mark.parametrize('dtype,bound', [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 def test_naive_and_fast_are_one_function(views, dtype, bound):
     step = speed.Step(SMALL, 48, dtype=dtype, views=views)
-    outputs, grads = step.answers(())                                  # (small enough that no ReLU sits on its kink: see `agreement`)
+    outputs, grads, _ = step.answers(())                                  # (small enough that no ReLU sits on its kink: see `agreement`)
     assert set(grads) == {'E', *dict(step.field.named_parameters())} and all(g.abs().max() > 0 for g in grads.values())
     for name, use in FORMS.items():
         for a, b in zip((outputs, grads), step.answers(use)):
