@@ -20,6 +20,7 @@ from featurenerf.encoders import ImageEncoder
 from featurenerf.fields import FeatureField
 from featurenerf.model import FeatureNeRF
 from featurenerf.runs import commit, hardware, peak_memory_gb, write_json
+from featurenerf.sampling import box_interval
 from featurenerf.skipping import density_grid, occupied_cells, skip_empty, skipping
 from featurenerf.training import use_bf16
 from naive import FORMS, SHORTCUTS, field_fn, loss, render
@@ -184,6 +185,15 @@ def chair():
     return model, E, cond, c.cameras[None]
 
 @torch.no_grad()
+def maps(field, E, cameras, rays, box, samples, use, gate=None, bf16=False, chunk=None):
+    "The image layer once for all chunks, as an encoded object is rendered. On a CPU a chunk is what stays in caches: of 64, 256 and 1024 rays of the paper's field, naive and fast are both fastest with 64."
+    chunk = chunk or max(1, 2**15//field.density.linear.in_features)
+    with torch.autocast(E.device.type, torch.bfloat16, enabled=bf16):
+        ask = field_fn(field, E, cameras, use)
+        rs = [render(field, E, cameras, rays[i].reshape(1, -1), box, use, samples, gate=gate, ask=ask) for i in torch.arange(len(rays)).split(chunk)]
+    return {k: torch.cat([r.values[k] for r in rs], 1) for k in ('rgb', 'v_nerf', 'feature')} | {k: torch.cat([getattr(r, k) for r in rs], 1) for k in ('depth', 'acc')}
+
+@torch.no_grad()
 def part_render(s, a):
     model, E, cond, cameras = chair()
     camera = sphere_cameras(torch.tensor([40.]), torch.tensor([20.]), radius=2.2, fov=35., size=(s['image'],)*2)[0]
@@ -191,13 +201,6 @@ def part_render(s, a):
     gate, c = skipping(model, cond), model.config
     forms = {k: (use, None, False) for k, use in FORMS.items()} | {'all three and skipping': (SHORTCUTS, gate, False)}
     if use_bf16('auto', 'cpu'): forms['all three, bf16'] = (SHORTCUTS, None, True)
-    def maps(field, E, cameras, rays, samples, use, gate=None, bf16=False):
-        "The image layer once for all chunks, as an encoded object is rendered."
-        chunk = max(1, 2**15//field.density.linear.in_features)     # what stays in caches: of 64, 256 and 1024 rays of the paper's field, all forms are fastest with 64
-        with torch.autocast('cpu', torch.bfloat16, enabled=bf16):
-            ask = field_fn(field, E, cameras, use)
-            rs = [render(field, E, cameras, rays[i].reshape(1, -1), model.box, use, samples, gate=gate, ask=ask) for i in torch.arange(len(rays)).split(chunk)]
-        return {k: torch.cat([r.values[k] for r in rs], 1) for k in ('rgb', 'v_nerf', 'feature')} | {k: torch.cat([getattr(r, k) for r in rs], 1) for k in ('depth', 'acc')}
     def compare(field, E, cameras, samples, every=1, repeat=1):
         "Every form on the same rays; the image layer, paid in full here, by its share of the whole map."
         some, out, asked = rays[::every], {}, 0
@@ -207,11 +210,11 @@ def part_render(s, a):
                 return gate(counted) if gate else counted
             return edit
         image = interleaved({'image': lambda: field.trunk.project(E[0])}, 3)['image']['s']
-        run = {k: lambda use=use, g=g, b=b: maps(field, E, cameras, some, samples, use, g, b) for k, (use, g, b) in forms.items()}
+        run = {k: lambda use=use, g=g, b=b: maps(field, E, cameras, some, model.box, samples, use, g, b) for k, (use, g, b) in forms.items()}
         seen, answers = {}, {}
         for k, (use, g, b) in forms.items():                                                       # a warm round at the same time
             asked = 0
-            def f(): answers[k] = maps(field, E, cameras, some, samples, use, counting(g), b)
+            def f(): answers[k] = maps(field, E, cameras, some, model.box, samples, use, counting(g), b)
             seen[k] = dict(flop=counts(f)['flop'], samples_a_ray=asked/len(some))
         rows = interleaved(run, repeat, warm=False)
         for k, r in rows.items():
@@ -341,7 +344,7 @@ def part_evaluate(s, a):
 # a GPU: NOT RUN YET -------------------------------------------------------------------------------------------------------
 
 def part_gpu(s, a):
-    "Step time at paper scale with bf16 autocast and TF32, share of the measured bf16 peak, and what 500k steps would take."
+    "Step time at paper scale with bf16 autocast and TF32, share of the measured bf16 peak, and what 500k steps would take; and a feature map."
     if not torch.cuda.is_available(): raise SystemExit('--parts gpu needs a GPU (--device cuda), found none; this part has not been run yet')
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     out = dict(peak_flop_s=matmul_peak(s['matmul'], dtype=torch.bfloat16, device=a.device), setting={k: s[k] for k in ('hidden', 'map', 'objects', 'rays', 'samples')}, D={})
@@ -351,8 +354,14 @@ def part_gpu(s, a):
         if a.compile: step.field.trunk.forward = torch.compile(step.field.trunk.forward)
         rows = interleaved({'naive, fp32': lambda: step(()), 'all three, fp32': lambda: step(SHORTCUTS), 'all three, bf16': lambda: step(SHORTCUTS, bf16=True)}, 20, a.device)
         for r in rows.values(): r['hours_of_500k_steps'] = r['s']*500_000/3600
-        out['D'][str(D)] = dict(rows, flop=flop, peak_share=flop/rows['all three, bf16']['s']/out['peak_flop_s'], gb=torch.cuda.max_memory_allocated()/1e9)
-        print(f"D = {D}: {1e3*rows['all three, bf16']['s']:.1f} ms a step, {out['D'][str(D)]['peak_share']:.0%} of the bf16 peak, 500k steps in {rows['all three, bf16']['hours_of_500k_steps']:.1f} h")
+        gb = torch.cuda.max_memory_allocated()/1e9
+        camera = sphere_cameras(torch.tensor([40.]), torch.tensor([20.]), radius=2.2, fov=35., size=(s['image'],)*2)[0].to(a.device)
+        rays = pixel_rays(camera).flatten(); rays = rays[box_interval(rays, step.box)[2]]
+        one = lambda use, bf16=False: lambda: maps(step.field, step.E[:1], step.cameras[:1], rays, step.box, s['samples'], use, bf16=bf16, chunk=4096)
+        shown = interleaved({'naive, fp32': one(()), 'all three, fp32': one(SHORTCUTS), 'all three, bf16': one(SHORTCUTS, True)}, 5, a.device)
+        for r in shown.values(): r['speedup'] = shown['naive, fp32']['s']/r['s']
+        out['D'][str(D)] = dict(rows, map=dict(shown, pixels=s['image']**2, rays=len(rays)), flop=flop, peak_share=flop/rows['all three, bf16']['s']/out['peak_flop_s'], gb=gb)
+        print(f"D = {D}: a map of {s['image']}² in {1e3*shown['all three, bf16']['s']:.0f} ms; {1e3*rows['all three, bf16']['s']:.1f} ms a step, {out['D'][str(D)]['peak_share']:.0%} of the bf16 peak, 500k steps in {rows['all three, bf16']['hours_of_500k_steps']:.1f} h")
     return out
 
 
