@@ -150,12 +150,16 @@ def test_the_committed_measurements_meet_the_promise():
             assert single['gradients, same sides']['largest'] <= 1e-5, f'{D}, {name}: gradients differ though every ReLU is on the same side'
             assert single['gradients']['largest'] <= 1e-5 or single['switched'][0] > 0, f'{D}, {name}: gradients differ, and no ReLU switched sides'
             assert single['switched'][1] > 10**7 and x['float64']['switched'][0] == 0, (D, name)
-        map_ = r['render']['paper-size field'][D]
-        rows = map_['rows']
-        assert map_['D'] == int(D) and set(rows) >= {*FORMS, 'all three and skipping'} and ('all three, bf16' in rows) == r['render']['bf16']
-        assert rows['all three']['speedup'] >= least and rows['all three']['map_speedup'] >= least and rows['all three']['flop_ratio'] >= least, rows['all three']
-        assert all(rows[k]['difference']['largest'] <= 1e-5 for k in FORMS)
-        assert all(rows['all three']['speedup'] > rows[k]['speedup'] for k in FORMS if k != 'all three')
     for task in ('same', '3d'):
         e = r['evaluate'][task]
         assert e['pairs'] == 1000 and e['channels'] == 512 and e['cpu_s'] < 300 and e['peak_gb'] < 3
+
+
+@pytest.mark.parametrize('D,least', [('384', 2.2), ('960', 2.7)])
+def test_the_committed_rendering_meets_the_promise(D, least):
+    r = json.loads((ROOT/'results'/'speed'/'cpu.json').read_text())['render']['result']
+    x = r['paper-size field'][D]; rows, best = x['rows'], x['rows']['all three']
+    assert x['D'] == int(D) and set(rows) >= {*FORMS, 'all three and skipping'} and ('all three, bf16' in rows) == r['bf16']
+    assert all(rows[k]['difference']['largest'] <= 1e-5 for k in FORMS) and best['flop_ratio'] >= least
+    assert all(best['speedup'] > rows[k]['speedup'] for k in FORMS if k != 'all three')
+    assert min(best['speedup'], best['map_speedup']) >= least, f"{best['speedup']:.2f}, {best['map_speedup']:.2f}"
