@@ -32,9 +32,9 @@ def field_fn(
     return ask
 
 
-def render(field, E, cameras, rays, box, use=SHORTCUTS, samples=(64, 16, 16), both_passes=False, gate=None):
-    "Values of rays (B, R): 'rgb', 'v_nerf', 'coord', 'feature'. `gate` wraps the field, as an edit does."
-    ask = field_fn(field, E, cameras, use)
+def render(field, E, cameras, rays, box, use=SHORTCUTS, samples=(64, 16, 16), both_passes=False, gate=None, ask=None):
+    "Values of rays (B, R): 'rgb', 'v_nerf', 'coord', 'feature'. `gate` wraps the field, as an edit does; `ask` is its field_fn, made before for many calls."
+    ask = ask or field_fn(field, E, cameras, use)
     r = render_rays(gate(ask) if gate else ask, rays, box, *samples, reuse='reuse' in use, keep_coarse=both_passes)
     for p in (r, r.coarse):
         if p is not None and 'late' in use: p.values['feature'] = field.feature.composited(p.values['v_nerf'], rays.directions, p.acc)

@@ -20,14 +20,15 @@ from featurenerf.encoders import ImageEncoder
 from featurenerf.fields import FeatureField
 from featurenerf.model import FeatureNeRF
 from featurenerf.runs import commit, hardware, peak_memory_gb, write_json
+from featurenerf.sampling import box_interval
 from featurenerf.skipping import density_grid, occupied_cells, skip_empty, skipping
 from featurenerf.training import use_bf16
-from naive import FORMS, SHORTCUTS, loss, render
+from naive import FORMS, SHORTCUTS, field_fn, loss, render
 
 SIZES = dict(
     quick=dict(hidden=32, dims=(16, 40), map=(16, 8), rays=16, objects=1, samples=(16, 4, 4), repeat=2, matmul=128, image=16, every=4,
                views=4, size=32, pairs=5, eval_size=32, channels=32, scaling=dict(base=16, rays=(8, 16), samples=((8, 2, 2), (16, 4, 4)), views=(1, 2), dims=(16, 40))),
-    cpu=dict(hidden=512, dims=(384, 960), map=(512, 64), rays=128, objects=1, samples=(64, 16, 16), repeat=3, step=dict(rays=256, repeat=4), matmul=2048, image=128, every=24,
+    cpu=dict(hidden=512, dims=(384, 960), map=(512, 64), rays=128, objects=1, samples=(64, 16, 16), repeat=3, step=dict(rays=256, repeat=4), matmul=2048, image=128, every=12,
              views=200, size=128, pairs=1000, eval_size=128, channels=512,
              scaling=dict(base=64, rays=(64, 128, 256), samples=((16, 4, 4), (32, 8, 8), (64, 16, 16)), views=(1, 2, 4), dims=(64, 384, 960))))
 SIZES['paper'] = dict(SIZES['cpu'], rays=1024, objects=4, matmul=8192, step={})
@@ -109,12 +110,12 @@ class Step:
         for p in (self.E, *self.field.parameters()): p.grad = None
         self.loss(use, both_passes, bf16).backward()
     def answers(self, use):
-        "Outputs and gradients by name."
+        "Outputs and gradients by name, and the distances of the samples."
         r = render(self.field, self.E, self.cameras, self.rays, self.box, use, self.samples, True)
         loss(r, self.rays, self.rgb, self.feature).backward()
         grads = {'E': self.E.grad, **{k: p.grad for k, p in self.field.named_parameters()}}
         for p in (self.E, *self.field.parameters()): p.grad = None
-        return {**{k: r.values[k].detach() for k in ('rgb', 'v_nerf', 'feature')}, 'depth': r.depth.detach()}, grads
+        return {**{k: r.values[k].detach() for k in ('rgb', 'v_nerf', 'feature')}, 'depth': r.depth.detach()}, grads, r.t
 
 def relative(a, b): # largest difference in units of the largest entry, over all tensors; and which it is
     d = {k: ((a[k] - b[k]).abs().max() / a[k].abs().max()).item() for k in a}
@@ -122,14 +123,20 @@ def relative(a, b): # largest difference in units of the largest entry, over all
     return dict(largest=d[k], of=k)
 
 def watched(step, use, act):
-    "Answers with another activation, and on which side of 0 each of its inputs was."
+    "Answers with another activation, and on which side of 0 each of its inputs was: by question of the naive form, which asks the coarse samples and then all of them in order."
     sides = []
     def f(x): sides.append(x.detach() > 0); return act(x)
-    with patch('torch.nn.functional.relu', f): return step.answers(use), sides
+    with patch('torch.nn.functional.relu', f): *answers, t = step.answers(use)
+    coarse, fine = sides[:len(sides)//2], sides[len(sides)//2:]
+    if 'reuse' in use:
+        order, by_ray = t.argsort(-1)[..., None], lambda x: x.view(*t.shape[:2], -1, x.shape[-1])
+        fine = [torch.cat([by_ray(x), by_ray(y)], 2).take_along_dim(order, 2).flatten(1, 2) for x, y in zip(coarse, fine)]
+    return answers, coarse + fine
 
 def agreement(s, D):
     """Naive against fast in single and in double precision: rounding goes away with digits, an error of method does not.
-    In single precision once more with SiLU for ReLU: a ReLU whose input is 0 up to rounding may switch sides, and then a gradient jumps."""
+    A ReLU whose input is 0 up to rounding may switch sides, and then a gradient jumps: those are counted, and the fast form is also compared
+    with a naive one that is told its sides. In single precision once more with SiLU, which has none."""
     out = {}
     for name, dtype, act in (('float32', torch.float32, F.relu), ('float32, SiLU', torch.float32, F.silu), ('float64', torch.float64, F.relu)):
         step = Step(s, D, dtype=dtype)
@@ -137,9 +144,11 @@ def agreement(s, D):
         for form, use in FORMS.items():
             if not use: continue
             fast, other = watched(step, use, act)
-            out.setdefault(form, {})[name] = {k: relative(*x) for k, x in zip(('outputs', 'gradients'), zip(naive, fast))}
-            if len(other) == len(sides) and 'reuse' not in use: # the same questions in the same order
-                out[form][name]['switched'] = [sum((a != b).sum().item() for a, b in zip(sides, other)), sum(a.numel() for a in sides)]
+            row = out.setdefault(form, {})[name] = {k: relative(*x) for k, x in zip(('outputs', 'gradients'), zip(naive, fast))}
+            if act is F.silu: continue
+            row['switched'] = [sum((a != b).sum().item() for a, b in zip(sides, other, strict=True)), sum(a.numel() for a in sides)]
+            told = iter(other)
+            row['gradients, same sides'] = relative(watched(step, (), lambda x: x*next(told))[0][1], fast[1])
     return out
 
 def part_step(s, a):
@@ -176,43 +185,56 @@ def chair():
     return model, E, cond, c.cameras[None]
 
 @torch.no_grad()
+def maps(field, E, cameras, rays, box, samples, use, gate=None, bf16=False, chunk=None):
+    "The image layer once for all chunks, as an encoded object is rendered. On a CPU a chunk is what stays in caches: of 64, 256 and 1024 rays of the paper's field, naive and fast are both fastest with 64."
+    chunk = chunk or max(1, 2**15//field.density.linear.in_features)
+    with torch.autocast(E.device.type, torch.bfloat16, enabled=bf16):
+        ask = field_fn(field, E, cameras, use)
+        rs = [render(field, E, cameras, rays[i].reshape(1, -1), box, use, samples, gate=gate, ask=ask) for i in torch.arange(len(rays)).split(chunk)]
+    return {k: torch.cat([r.values[k] for r in rs], 1) for k in ('rgb', 'v_nerf', 'feature')} | {k: torch.cat([getattr(r, k) for r in rs], 1) for k in ('depth', 'acc')}
+
+@torch.no_grad()
 def part_render(s, a):
     model, E, cond, cameras = chair()
     camera = sphere_cameras(torch.tensor([40.]), torch.tensor([20.]), radius=2.2, fov=35., size=(s['image'],)*2)[0]
     rays = model.rays(camera).flatten(); rays = rays[model.hits(rays)]
     gate, c = skipping(model, cond), model.config
-    def maps(field, E, cameras, rays, use, samples, gate=None, chunk=1024):
-        rs = [render(field, E, cameras, rays[i].reshape(1, -1), model.box, use, samples, gate=gate) for i in torch.arange(len(rays)).split(chunk)]
-        return {k: torch.cat([r.values[k] for r in rs], 1) for k in ('rgb', 'v_nerf', 'feature')} | {k: torch.cat([getattr(r, k) for r in rs], 1) for k in ('depth', 'acc')}
-    counted = {}
-    def count(name, gate=None): # the samples that reach the field
-        def edit(field):
-            def f(x, d): counted[name] = counted.get(name, 0) + x.shape[1]*x.shape[2]; return field(x, d)
-            return gate(f) if gate else f
-        return edit
-    def compare(field, E, cameras, rays, samples):
-        forms = {'naive': ((), None), 'exact shortcuts': (SHORTCUTS, None), 'and skipping': (SHORTCUTS, gate)}
-        rows = interleaved({k: lambda v=v: maps(field, E, cameras, rays, v[0], samples, v[1]) for k, v in forms.items()}, min(3, s['repeat']))
-        counted.clear(); some = rays[::max(1, len(rays)//256)]
-        for k, (use, g) in forms.items(): maps(field, E, cameras, some, use, samples, count(k, g))
-        for k, r in rows.items(): r |= dict(speedup=rows['naive']['s']/r['s'], samples_a_ray=counted[k]/len(some))
-        return rows
-    chair_samples = (c.n_coarse, c.n_importance, c.n_depth)
-    out = dict(pixels=s['image']**2, rays=len(rays), threshold=.1, cells=32,
+    forms = {k: (use, None, False) for k, use in FORMS.items()} | {'all three and skipping': (SHORTCUTS, gate, False)}
+    if use_bf16('auto', 'cpu'): forms['all three, bf16'] = (SHORTCUTS, None, True)
+    def compare(field, E, cameras, samples, every=1, repeat=1):
+        "Every form on the same rays; the image layer, paid in full here, by its share of the whole map."
+        some, out, asked = rays[::every], {}, 0
+        def counting(gate): # the samples that reach the field
+            def edit(f):
+                def counted(x, d): nonlocal asked; asked += x.shape[1]*x.shape[2]; return f(x, d)
+                return gate(counted) if gate else counted
+            return edit
+        image = interleaved({'image': lambda: field.trunk.project(E[0])}, 3)['image']['s']
+        run = {k: lambda use=use, g=g, b=b: maps(field, E, cameras, some, model.box, samples, use, g, b) for k, (use, g, b) in forms.items()}
+        seen, answers = {}, {}
+        for k, (use, g, b) in forms.items():                                                       # a warm round at the same time
+            asked = 0
+            def f(): answers[k] = maps(field, E, cameras, some, model.box, samples, use, counting(g), b)
+            seen[k] = dict(flop=counts(f)['flop'], samples_a_ray=asked/len(some))
+        rows = interleaved(run, repeat, warm=False)
+        for k, r in rows.items():
+            once = image if 'first' in forms[k][0] else 0
+            r |= dict(seen[k], map_s=(r['s'] - once)*len(rays)/len(some) + once, speedup=rows['naive']['s']/r['s'], flop_ratio=seen['naive']['flop']/seen[k]['flop'])
+            r['map_speedup'] = rows['naive']['map_s']/r['map_s']
+            if forms[k][1] is None: r['difference'] = relative(answers['naive'], answers[k])
+        return dict(rows=rows, rays=len(some), image_layer_s=image, D=field.feature.v.out_features), answers
+    out = dict(pixels=s['image']**2, rays=len(rays), threshold=.1, cells=32, bf16=use_bf16('auto', 'cpu'),
                grid_cpu_s=interleaved({'grid': lambda: density_grid(model, cond)}, 3)['grid']['cpu_s'])
-    out['shipped chair model'] = compare(model.field, E, cameras, rays, chair_samples)
-    full, skipped = (maps(model.field, E, cameras, rays, SHORTCUTS, chair_samples, g) for g in (None, gate))
-    naive = maps(model.field, E, cameras, rays, (), chair_samples)
-    out['exact shortcuts, largest relative difference'] = max(((naive[k] - full[k]).abs().max() / naive[k].abs().max()).item() for k in naive)
+    out['shipped chair model'], answers = compare(model.field, E, cameras, (c.n_coarse, c.n_importance, c.n_depth), repeat=min(2, s['repeat']))
+    full, skipped = (answers[k] for k in ('all three', 'all three and skipping'))
     solid, scale = full['acc'] > .5, full['v_nerf'].norm(dim=-1).max()
     d = dict(rgb=(full['rgb'] - skipped['rgb']).abs(), depth_where_solid=(full['depth'] - skipped['depth'])[solid].abs(),
              v_nerf_of_longest=(full['v_nerf'] - skipped['v_nerf']).norm(dim=-1)/scale)
     out['skipping, difference'] = {k: dict(max=v.max().item(), mean=v.mean().item()) for k, v in d.items()}
-    D = s['dims'][0]
-    step = Step(s, D)
-    part = rays[::s['every']]
-    out['paper-size field'] = dict(compare(step.field, step.E[:1], step.cameras[:1], part, s['samples']),
-        note=f"random weights; every {s['every']}th ray of the map, so times are of {len(part)} rays; the cells that are skipped are the shipped chair's, so this is a time and no picture", rays=len(part), D=D)
+    out['paper-size field'] = dict(note=f"random weights; every {s['every']}th ray that meets the box; 'map_s' is what all of them would take, the image layer once; the cells that are skipped are the shipped chair's, so that row is a time and no picture")
+    for D in s['dims']:
+        step = Step(s, D)
+        out['paper-size field'][str(D)], _ = compare(step.field, step.E[:1], step.cameras[:1], s['samples'], s['every'], s['repeat'])
     return out
 
 
@@ -322,7 +344,7 @@ def part_evaluate(s, a):
 # a GPU: NOT RUN YET -------------------------------------------------------------------------------------------------------
 
 def part_gpu(s, a):
-    "Step time at paper scale with bf16 autocast and TF32, share of the measured bf16 peak, and what 500k steps would take."
+    "Step time at paper scale with bf16 autocast and TF32, share of the measured bf16 peak, and what 500k steps would take; and a feature map."
     if not torch.cuda.is_available(): raise SystemExit('--parts gpu needs a GPU (--device cuda), found none; this part has not been run yet')
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     out = dict(peak_flop_s=matmul_peak(s['matmul'], dtype=torch.bfloat16, device=a.device), setting={k: s[k] for k in ('hidden', 'map', 'objects', 'rays', 'samples')}, D={})
@@ -332,8 +354,14 @@ def part_gpu(s, a):
         if a.compile: step.field.trunk.forward = torch.compile(step.field.trunk.forward)
         rows = interleaved({'naive, fp32': lambda: step(()), 'all three, fp32': lambda: step(SHORTCUTS), 'all three, bf16': lambda: step(SHORTCUTS, bf16=True)}, 20, a.device)
         for r in rows.values(): r['hours_of_500k_steps'] = r['s']*500_000/3600
-        out['D'][str(D)] = dict(rows, flop=flop, peak_share=flop/rows['all three, bf16']['s']/out['peak_flop_s'], gb=torch.cuda.max_memory_allocated()/1e9)
-        print(f"D = {D}: {1e3*rows['all three, bf16']['s']:.1f} ms a step, {out['D'][str(D)]['peak_share']:.0%} of the bf16 peak, 500k steps in {rows['all three, bf16']['hours_of_500k_steps']:.1f} h")
+        gb = torch.cuda.max_memory_allocated()/1e9
+        camera = sphere_cameras(torch.tensor([40.]), torch.tensor([20.]), radius=2.2, fov=35., size=(s['image'],)*2)[0].to(a.device)
+        rays = pixel_rays(camera).flatten(); rays = rays[box_interval(rays, step.box)[2]]
+        one = lambda use, bf16=False: lambda: maps(step.field, step.E[:1], step.cameras[:1], rays, step.box, s['samples'], use, bf16=bf16, chunk=4096)
+        shown = interleaved({'naive, fp32': one(()), 'all three, fp32': one(SHORTCUTS), 'all three, bf16': one(SHORTCUTS, True)}, 5, a.device)
+        for r in shown.values(): r['speedup'] = shown['naive, fp32']['s']/r['s']
+        out['D'][str(D)] = dict(rows, map=dict(shown, pixels=s['image']**2, rays=len(rays)), flop=flop, peak_share=flop/rows['all three, bf16']['s']/out['peak_flop_s'], gb=gb)
+        print(f"D = {D}: a map of {s['image']}² in {1e3*shown['all three, bf16']['s']:.0f} ms; {1e3*rows['all three, bf16']['s']:.1f} ms a step, {out['D'][str(D)]['peak_share']:.0%} of the bf16 peak, 500k steps in {rows['all three, bf16']['hours_of_500k_steps']:.1f} h")
     return out
 
 

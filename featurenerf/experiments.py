@@ -50,6 +50,9 @@ METHODS:dict[str, dict] = { # name -> what train_model and load_teacher are told
     'shapes-steps5000': dict(teacher='shapes', train=dict(steps=5000)),
     'shapes-hidden64': dict(teacher='shapes', model=dict(hidden=64)),
     'shapes-hidden256': dict(teacher='shapes', model=dict(hidden=256)),
+    # precision: where 'auto' means bfloat16, is the quality the same? (featurenerf experiments --categories chair --methods shapes-fp32 shapes-bf16 --seeds 0 1 2)
+    'shapes-fp32': dict(teacher='shapes', train=dict(amp='off')),
+    'shapes-bf16': dict(teacher='shapes', train=dict(amp='bf16')),
     # the same models, asked about objects they were trained on: what is lost by never having seen an object?
     'teacher-shapes-seen': dict(only_teacher=True, teacher='shapes', seen=True),
     'nerf_feature-seen': dict(teacher=None, seen=True),

@@ -22,12 +22,25 @@ SMALL = dict(hidden=64, map=(32, 16), rays=40, objects=2, samples=(16, 4, 4))
 @pytest.mark.parametrize('dtype,bound', [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 def test_naive_and_fast_are_one_function(views, dtype, bound):
     step = speed.Step(SMALL, 48, dtype=dtype, views=views)
-    outputs, grads = step.answers(())                                  # (small enough that no ReLU sits on its kink: see `agreement`)
+    outputs, grads, _ = step.answers(())                                  # (small enough that no ReLU sits on its kink: see `agreement`)
     assert set(grads) == {'E', *dict(step.field.named_parameters())} and all(g.abs().max() > 0 for g in grads.values())
     for name, use in FORMS.items():
         for a, b in zip((outputs, grads), step.answers(use)):
             worst = speed.relative(a, b)
             assert worst['largest'] <= bound, f'{name}: {worst}'
+
+
+@pytest.mark.parametrize('use', FORMS.values())
+def test_a_relu_that_switches_is_seen(use):
+    "Sides come in the naive form's order from every form; told them, the naive form has its gradients, and with one wrong it has not."
+    step, relu = speed.Step(SMALL, 48), torch.nn.functional.relu
+    _, naive = speed.watched(step, (), relu)
+    (_, grads), sides = speed.watched(step, use, relu)
+    assert all(torch.equal(a, b) for a, b in zip(naive, sides, strict=True))
+    def told(sides): return speed.watched(step, (), lambda x, i=iter(sides): x*next(i))[0][1]
+    assert speed.relative(told(sides), grads)['largest'] <= 1e-5
+    sides[4] = sides[4].clone(); sides[4][0, 5, 3] ^= True              # one unit of the first layer, in the fine pass
+    assert speed.relative(told(sides), grads)['largest'] > 1e-5
 
 
 def test_shortcuts_save_arithmetic_and_memory():
@@ -105,6 +118,11 @@ def test_the_benchmark_runs(tmp_path):
         assert {'command', 'config', 'commit', 'hardware', 'date', 'torch', 'result'} <= set(r) and f'--parts {k}' in r['command']
     rows = record['step']['result']['D']['16']['losses on both passes']
     assert set(FORMS) <= set(rows) and all(rows[k]['cpu_s'] > 0 and 0 < rows[k]['peak_share'] < 1.5 for k in FORMS)
+    maps = record['render']['result']
+    for x in (maps['shipped chair model'], *(maps['paper-size field'][D] for D in ('16', '40'))):
+        rows = x['rows']
+        assert all(rows[k]['difference']['largest'] < 1e-5 and rows[k]['flop'] > rows['all three']['flop'] for k in FORMS if k != 'all three')
+        assert rows['all three and skipping']['samples_a_ray'] < rows['all three']['samples_a_ray'] < rows['naive']['samples_a_ray']
 
 
 def test_a_gpu_part_without_a_gpu_says_so(tmp_path):
@@ -117,8 +135,9 @@ def test_the_gpu_part_holds_together(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'max_memory_allocated', lambda: 0)
     monkeypatch.setattr(speed, 'interleaved', lambda forms, *a: {k: (f(), dict(s=1.))[1] for k, f in forms.items()})
-    out = speed.part_gpu(dict(SMALL, dims=(24,), matmul=8), SimpleNamespace(device='cpu', compile=False))
+    out = speed.part_gpu(dict(SMALL, dims=(24,), matmul=8, image=16), SimpleNamespace(device='cpu', compile=False))
     assert out['D']['24']['flop'] > 0 and out['D']['24']['all three, bf16']['hours_of_500k_steps'] == pytest.approx(500_000/3600)
+    assert 0 < out['D']['24']['map']['rays'] <= out['D']['24']['map']['pixels'] == 256 and set(out['D']['24']['map']) > {'naive, fp32', 'all three, fp32', 'all three, bf16'}
 
 
 def test_the_committed_measurements_meet_the_promise():
@@ -127,7 +146,20 @@ def test_the_committed_measurements_meet_the_promise():
         assert r['step']['D'][D]['losses on both passes']['all three']['speedup'] >= least
         for name, x in r['agree'][D].items():
             assert x['float32']['outputs']['largest'] <= 1e-5 and x['float32, SiLU']['gradients']['largest'] <= 1e-5 and x['float64']['gradients']['largest'] <= 1e-12, (D, name)
-            assert x['float32']['gradients']['largest'] <= 1e-5 or x['float32'].get('switched', [1])[0] > 0, f'{D}, {name}: gradients differ, and no ReLU switched sides'
+            single = x['float32']
+            assert single['gradients, same sides']['largest'] <= 1e-5, f'{D}, {name}: gradients differ though every ReLU is on the same side'
+            assert single['gradients']['largest'] <= 1e-5 or single['switched'][0] > 0, f'{D}, {name}: gradients differ, and no ReLU switched sides'
+            assert single['switched'][1] > 10**7 and x['float64']['switched'][0] == 0, (D, name)
     for task in ('same', '3d'):
         e = r['evaluate'][task]
         assert e['pairs'] == 1000 and e['channels'] == 512 and e['cpu_s'] < 300 and e['peak_gb'] < 3
+
+
+@pytest.mark.parametrize('D,least', [('384', 2.2), ('960', 2.7)])
+def test_the_committed_rendering_meets_the_promise(D, least):
+    r = json.loads((ROOT/'results'/'speed'/'cpu.json').read_text())['render']['result']
+    x = r['paper-size field'][D]; rows, best = x['rows'], x['rows']['all three']
+    assert x['D'] == int(D) and set(rows) >= {*FORMS, 'all three and skipping'} and ('all three, bf16' in rows) == r['bf16']
+    assert all(rows[k]['difference']['largest'] <= 1e-5 for k in FORMS) and best['flop_ratio'] >= least
+    assert all(best['speedup'] > rows[k]['speedup'] for k in FORMS if k != 'all three')
+    assert min(best['speedup'], best['map_speedup']) >= least, f"{best['speedup']:.2f}, {best['map_speedup']:.2f}"
