@@ -8,7 +8,7 @@ __all__ = ['RESNET', 'METHODS', 'PLACE_COLUMNS', 'label', 'fewer', 'distilled_te
            'gains_table', 'write_tables', 'main']
 
 # %% ../nbs/14c_experiments.ipynb #cfd54afe
-import argparse, json, os, time, traceback
+import argparse, json, os, tempfile, time, traceback
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -341,6 +341,9 @@ def main(argv=None):
     seeds = lambda m: a.seeds[:1] if METHODS[m].get('only_teacher') else a.seeds
     cells = [dict(category=c, method=m, seed=s, preset=a.preset, out_dir=a.out_dir, results_dir=a.results_dir)
              for m in a.methods for c in a.categories for s in seeds(m)]
+    for folder in (a.out_dir, a.results_dir): # known before the first hour, not after it
+        try: Path(folder).mkdir(parents=True, exist_ok=True); tempfile.TemporaryFile(dir=folder).close()
+        except OSError as e: raise SystemExit(f'{folder} cannot be written ({e}); give another --out-dir or --results-dir') from None
     failed = run_matrix(cells, a.jobs)
     for cell, error in failed: print(f"\n{cell['category']} {cell['method']} seed {cell['seed']}\n{error}")
     if failed: raise SystemExit(f'{len(failed)} of {len(cells)} cells failed; the same command tries them again')

@@ -150,8 +150,9 @@ def _finished(path, record):
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as e:
         raise ValueError(f'{path} is damaged or of another version ({type(e).__name__}: {e}); delete it to train again') from None
     run = json.loads(json.dumps(run))                                    # fields added since then had their defaults
-    if differ := sorted(k for k in record if run.get(k) != record[k]):
-        raise ValueError(f'{path.parent} holds a finished run with other settings ({", ".join(differ)} differ); give another out_dir, or delete it')
+    differ = [k for k in sorted(record) if run.get(k) != record[k] and not isinstance(record[k], dict)]
+    differ += [f'{f}: {run[k].get(f)} there, {v} here' for k in ('train', 'model') for f, v in record[k].items() if run[k].get(f) != v]
+    if differ: raise ValueError(f'{path.parent} holds a finished run with other settings (different: {"; ".join(differ)}); give another out_dir, or delete it')
     return old
 
 def _keep(model, folder, record, history, made):

@@ -169,6 +169,7 @@ def view_bank(
     unreadable:float=.01, # see readable
 )->ViewBank:
     "The views of a data set: in memory if they fit, else read as they are needed."
+    if isinstance(scenes, (str, Path)) or not hasattr(scenes, '__getitem__'): raise TypeError(f'training scenes are a SceneSet or a list of Scenes, found {scenes if isinstance(scenes, (str, Path)) else type(scenes).__name__}; layouts.open_scenes reads a folder')
     if not hasattr(scenes, 'read'): return ViewBank(scenes, device, background, unreadable=unreadable)
     room = min(free_bytes('cpu')/3, free_bytes(device)/2) if memory_gb is None else memory_gb*1e9   # while it is read, everything is there twice
     one = StreamBank(scenes, device, background, unreadable=unreadable, memory_gb=min(room/1e9, 2.))
@@ -246,7 +247,7 @@ def fill_cache(
 # %% ../nbs/11_training.ipynb #11trainingc68bc7
 @dataclass
 class TrainConfig:
-    "How to train. Steps, objects, rays, lambdas and the optimiser are the paper's; where it is silent, ours."
+    "How to train. Steps, objects, rays and lambdas are the paper's, the optimiser and its rate the authors' code's; the rest is ours."
     steps:int=500_000
     objects:int=4                 # objects a step
     rays:int=1024                 # rays an object
@@ -599,6 +600,7 @@ def _teacher_features(model, teacher, bank, cfg):
         raise ValueError('fit: lambda_coord > 0, but the model predicts no coordinates (Config.coord is False); give lambda_coord=0')
     if not cfg.lambda_distill: return None
     if teacher is None: raise ValueError('fit: lambda_distill > 0 needs a teacher, found None')
+    if not hasattr(teacher, 'dim'): raise TypeError(f'fit: a teacher is a Teacher, found {type(teacher).__name__}; load_teacher(it) makes one of a function or network from images to maps')
     if teacher.dim != model.config.feature_dim:
         raise ValueError(f'fit: the teacher has {teacher.dim} channels, the model feature_dim={model.config.feature_dim}; they must agree')
     return FeatureBank(teacher, bank)
