@@ -6,6 +6,7 @@
 __all__ = ['VARIANTS', 'Config', 'FeatureNeRF', 'shipped_models']
 
 # %% ../nbs/10_model.ipynb #10modelbeda80
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 import torch
@@ -13,7 +14,7 @@ from torch import nn, Tensor
 from fastcore.basics import patch
 from huggingface_hub import PyTorchModelHubMixin
 from .devices import fitting_chunk, in_chunks
-from .cameras import Cameras, Rays, pixel_rays
+from .cameras import Cameras, Rays, pixel_rays, project
 from .sampling import box_interval
 from .rendering import FieldOut, Render, render_rays
 from .encoders import ImageEncoder
@@ -104,7 +105,21 @@ def variant(cls:Config,
     return cls(**{**VARIANTS[name], **kwargs})
 
 # %% ../nbs/10_model.ipynb #10model612d32
-class FeatureNeRF(nn.Module, PyTorchModelHubMixin, library_name='featurenerf', tags=['nerf', 'featurenerf']):
+_CARD = '''---
+{{ card_data }}
+---
+
+# A FeatureNeRF
+
+A field of density, colour and semantic features from one or a few images of an object. `config.json` says what it is made of and, in `category` and `teacher`, what it learned from.
+
+```python
+from featurenerf.model import FeatureNeRF
+model = FeatureNeRF.from_pretrained('this folder, or its hub id user/model')
+```
+'''
+
+class FeatureNeRF(nn.Module, PyTorchModelHubMixin, library_name='featurenerf', tags=['nerf', 'featurenerf'], model_card_template=_CARD):
     "A field of density, colour and semantic features from one or a few images."
     def __init__(self,
         config:Config,           # what to build
@@ -143,6 +158,9 @@ def encode(self:FeatureNeRF,
     if not self.training and not torch.isfinite(images).all():
         bad = (~torch.isfinite(images)).flatten(2).any(-1).nonzero()[0].tolist()
         raise ValueError(f'encode: image of object {bad[0]}, view {bad[1]} holds NaN or infinite values; expected RGB in [0, 1]')
+    if not self.training and (behind := project(cameras, self.box.mean(0).expand(*cameras.shape, 1, 3))[1][..., 0] < 0).any():
+        warnings.warn(f"encode: the middle of the model's box lies behind {int(behind.sum())} of {behind.numel()} input cameras, first object and view {behind.nonzero()[0].tolist()}. "
+                      'Cameras look along -z of their cam2world: are these OpenCV poses (cameras.to_opengl), or world-to-camera (invert them)?', stacklevel=2)
     images, cameras = images.to(_dtype(self)), cameras.to(_dtype(self, torch.float32))
     E = self.encoder(images.flatten(0, 1))
     maps = torch.cat([f.trunk.project(E) for f in (self.field, self.fine) if f], 1)
@@ -235,16 +253,18 @@ def _bytes_a_ray(self:FeatureNeRF): # about six tensors as wide as the trunk are
 def render_pixels(self:FeatureNeRF,
     rays:Rays,           # batch (R,) of ONE object
     cond:Cond,           # one encoded object
-    names:tuple=None,    # which quantities; None: 'rgb', 'v_nerf' and, where there is one, 'feature'
+    names:tuple=None,    # which quantities, or one; None: 'rgb', 'v_nerf' and, where there is one, 'feature'; depth and acc always come
     chunk:int=None,      # rays at a time; None: what a quarter of the free memory holds
     edit=None,           # function that wraps the field
 )->dict: # names, 'depth' and 'acc', each (R, C) or (R,)
     "Render rays of one object without gradients, in chunks that become smaller when memory runs out, skipping rays that miss the box."
     if len(cond) != 1: raise ValueError(f'render_pixels: cond holds {len(cond)} objects, expected 1; index it, cond[i:i+1]')
+    if chunk is not None and chunk < 1: raise ValueError(f'render_pixels: chunk={chunk}, expected at least 1 ray at a time, or None')
     hit = self.hits(rays).nonzero()[:, 0]
     dims = {k: n for k, n in dict(rgb=3, v_nerf=self.config.hidden, feature=self.config.feature_dim, coord=3*(self.config.coord or not self.field.joint)).items() if n}
-    names = [k for k in dims if k != 'coord'] if names is None else names
-    if unknown := set(names) - set(dims): raise ValueError(f'render_pixels: names {sorted(unknown)}, expected some of {list(dims)}')
+    names = [k for k in dims if k != 'coord'] if names is None else [names] if isinstance(names, str) else names
+    names = [k for k in names if k not in ('depth', 'acc')]
+    if unknown := set(names) - set(dims): raise ValueError(f'render_pixels: names {sorted(unknown)}, expected some of {[*dims, "depth", "acc"]}')
     out = {k: rays.origins.new_zeros(len(rays), dims[k]) for k in names}
     out |= {k: rays.origins.new_zeros(len(rays)) for k in ('depth', 'acc')}
     if 'rgb' in out: out['rgb'] += self.config.background
@@ -263,6 +283,7 @@ def render_image(self:FeatureNeRF,
     **kwargs,         # chunk, edit
 )->dict: # each (H, W, C) or (H, W)
     "Render whole maps from any viewpoint."
+    if camera.shape.numel() != 1: raise ValueError(f'render_image: cameras of batch {tuple(camera.shape)}, expected one; index them, cameras[i]')
     out = self.render_pixels(self.rays(camera).flatten(), cond, names, **kwargs)
     return {k: v.view(*camera.size, *v.shape[1:]) for k, v in out.items()}
 
