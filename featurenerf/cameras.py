@@ -93,6 +93,11 @@ class Cameras:
         if self.center is None: self.center = (W/2, H/2)
         self.focal = _expand('focal', self.focal, self.shape, self.cam2world)
         self.center = _expand('center', self.center, self.shape, self.cam2world)
+        if self.cam2world.device.type == 'cpu': self._check() # elsewhere it would wait for the device, and cameras are made here
+    def _check(self):
+        for k in ('cam2world', 'focal', 'center'):
+            if not torch.isfinite(getattr(self, k)).all(): raise ValueError(f'Cameras: {k} holds NaN or infinite values, expected finite numbers; leave such views out')
+        if not (self.focal > 0).all(): raise ValueError(f'Cameras: focal lengths from {self.focal.min():.3g} to {self.focal.max():.3g}, expected all > 0, in pixels')
     @property
     def shape(self): return self.cam2world.shape[:-2]
     @property

@@ -7,7 +7,7 @@ __all__ = ['ELEVATION', 'AZIMUTH', 'read_photo', 'even_background', 'cut_out', '
            'make_gallery', 'guess_view', 'Found', 'reconstruct', 'turn']
 
 # %% ../nbs/09e_in_the_wild.ipynb #2f36e4f1
-import math, tempfile
+import math, re, tempfile
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, torch
@@ -21,7 +21,13 @@ def read_photo(
     path, # picture file
 ): # PIL image, RGB or RGBA, the right way up
     "A photograph, turned as the camera's note in the file says."
-    im = read_picture(path, 'a picture: PNG, JPEG, WebP or the like', upright=True)
+    try: im = read_picture(path, 'a picture: PNG, JPEG, WebP or the like', upright=True)
+    except ValueError as e:
+        if not re.search('67 million|DecompressionBomb', str(e)): raise
+        raise ValueError(f'{path} is too large, expected at most 67 million pixels (8192 x 8192); make it smaller and save it again: the model sees 64 to 128 a side') from None
+    if im.mode[0] == 'I': # 16 bits of grey, which `convert` would cut off at 255
+        from PIL import Image
+        im = Image.fromarray((np.asarray(im).astype(np.int64) // 257).clip(0, 255).astype(np.uint8))
     return im.convert('RGBA' if 'A' in im.getbands() or 'transparency' in im.info else 'RGB')
 
 # %% ../nbs/09e_in_the_wild.ipynb #6e490c17
@@ -79,11 +85,14 @@ def model_input(
     cut,             # PIL image, RGBA, of cut_out
     size:int=64,     # pixels of the side
     fill:float=0.6,  # of it for the longer edge of the object
+    where='the cut-out picture', # its name in errors
 )->Tensor: # (4, size, size) RGBA in [0, 1]
     "A cut-out object as the model expects it."
+    if not (size >= 1 and 0 < fill <= 1): raise ValueError(f'{where}: size={size}, fill={fill}, expected pixels >= 1 and a share of the side in (0, 1]')
     with tempfile.TemporaryDirectory() as tmp:
         cut.save(Path(tmp)/'cut.png')
-        return load_image(Path(tmp)/'cut.png', size, fill)
+        try: return load_image(Path(tmp)/'cut.png', size, fill)
+        except ValueError as e: raise ValueError(str(e).replace(str(Path(tmp)/'cut.png'), str(where))) from None
 
 # %% ../nbs/09e_in_the_wild.ipynb #6716e924
 def outline(
@@ -156,7 +165,7 @@ def reconstruct(
     **camera,           # radius and fov of sphere_cameras, if the model was trained with others
 )->Found:
     "One photograph -> an encoded object that can be rendered, queried and matched."
-    rgba = model_input(cut_out(path, mask, cut), size, fill)
+    rgba = model_input(cut_out(path, mask, cut), size, fill, path)
     a, e = guess_view(rgba[3], gallery) if gallery else (AZIMUTH, ELEVATION)
     a, e = float(a if azimuth is None else azimuth), float(e if elevation is None else elevation)
     if not (math.isfinite(a) and -90 <= e <= 90): raise ValueError(f'azimuth={a}, elevation={e}: expected degrees, the elevation from -90 to 90')

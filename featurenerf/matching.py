@@ -52,12 +52,14 @@ def nearest_match(
 # %% ../nbs/12_matching.ipynb #12matching025
 def transfer_labels(
     source_features:Tensor, # (N, D) one row a source pixel or point
-    source_labels:Tensor,   # (N,) integer labels, 0 = background
+    source_labels:Tensor,   # (N,) integer labels, 0 = background: of a mask make 1 and 2, or give ignore=None
     target_features:Tensor, # (M, D)
-    ignore:int|None=0,      # sources with this label are no candidates; None: all are
+    ignore:int|None=0,      # sources with this label are no candidates, by default 0; None: all are
     **kwargs,               # block, unit: see `nearest_match`
 )->Tensor: # (M,) the label of the best source
-    "Each target takes the label of its most similar source (section 3.4)."
+    "Each target takes the label of its most similar source (section 3.4). Sources with label 0 are background and give nothing, unless ignore=None."
+    if source_labels.dtype == torch.bool and ignore is not None:
+        raise ValueError('transfer_labels: source_labels are bool, a mask, and False would be ignored as background; give labels 1 and 2 (mask + 1), or ignore=None')
     if len(source_labels) != len(source_features):
         raise ValueError(f'source_labels has {len(source_labels)} rows and source_features {len(source_features)}: '
                          'they must go together')

@@ -6,6 +6,7 @@
 __all__ = ['VARIANTS', 'Config', 'FeatureNeRF', 'shipped_models']
 
 # %% ../nbs/10_model.ipynb #10modelbeda80
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 import torch
@@ -13,7 +14,7 @@ from torch import nn, Tensor
 from fastcore.basics import patch
 from huggingface_hub import PyTorchModelHubMixin
 from .devices import fitting_chunk, in_chunks
-from .cameras import Cameras, Rays, pixel_rays
+from .cameras import Cameras, Rays, pixel_rays, project
 from .sampling import box_interval
 from .rendering import FieldOut, Render, render_rays
 from .encoders import ImageEncoder
@@ -104,7 +105,21 @@ def variant(cls:Config,
     return cls(**{**VARIANTS[name], **kwargs})
 
 # %% ../nbs/10_model.ipynb #10model612d32
-class FeatureNeRF(nn.Module, PyTorchModelHubMixin, library_name='featurenerf', tags=['nerf', 'featurenerf']):
+_CARD = '''---
+{{ card_data }}
+---
+
+# A FeatureNeRF
+
+A field of density, colour and semantic features from one or a few images of an object. `config.json` says what it is made of and, in `category` and `teacher`, what it learned from.
+
+```python
+from featurenerf.model import FeatureNeRF
+model = FeatureNeRF.from_pretrained('this folder, or its hub id user/model')
+```
+'''
+
+class FeatureNeRF(nn.Module, PyTorchModelHubMixin, library_name='featurenerf', tags=['nerf', 'featurenerf'], model_card_template=_CARD):
     "A field of density, colour and semantic features from one or a few images."
     def __init__(self,
         config:Config,           # what to build
@@ -119,6 +134,11 @@ class FeatureNeRF(nn.Module, PyTorchModelHubMixin, library_name='featurenerf', t
         self.register_buffer('box', torch.tensor(c.box, dtype=torch.float32), persistent=False)
 
 # %% ../nbs/10_model.ipynb #10modelf47218
+def _dtype(model, least=None):
+    "The parameters' number type, and no shorter than `least`: what NumPy brings is float64."
+    own = next(model.parameters()).dtype
+    return torch.promote_types(own, least) if least else own
+
 @patch
 def encode(self:FeatureNeRF,
     images:Tensor,    # (B, V, 3, H, W) RGB in [0, 1], V views of each of B objects, on the model's background
@@ -130,13 +150,18 @@ def encode(self:FeatureNeRF,
                          'images[None] and drop the alpha channel after compositing on the background')
     if tuple(cameras.shape) != tuple(images.shape[:2]):
         raise ValueError(f'encode: {tuple(images.shape[:2])} (B, V) images but cameras of batch {tuple(cameras.shape)}')
-    if not images.is_floating_point() or (not images.is_cuda and not self.training and images.numel() and images.nan_to_num(0., 0., 0.).abs().max() > 1.01):
-        raise ValueError(f'encode: images are {images.dtype} with values up to {images.max():.3g}, expected float RGB in [0, 1]; divide bytes by 255')
+    if not images.is_floating_point() or (not images.is_cuda and not self.training and images.numel() and ((x := images.nan_to_num(0., 0., 0.)).max() > 1.01 or x.min() < -.01)):
+        raise ValueError(f'encode: images are {images.dtype} with values from {images.min():.3g} to {images.max():.3g}, expected float RGB in [0, 1]; '
+                         'divide bytes by 255, shift [-1, 1] by (x + 1)/2')
     if images.shape[-2] * cameras.size[1] != images.shape[-1] * cameras.size[0]:
         raise ValueError(f'encode: images of {tuple(images.shape[-2:])} pixels but cameras of {cameras.size}; resize them to one aspect ratio')
     if not self.training and not torch.isfinite(images).all():
         bad = (~torch.isfinite(images)).flatten(2).any(-1).nonzero()[0].tolist()
         raise ValueError(f'encode: image of object {bad[0]}, view {bad[1]} holds NaN or infinite values; expected RGB in [0, 1]')
+    if not self.training and (behind := project(cameras, self.box.mean(0).expand(*cameras.shape, 1, 3))[1][..., 0] < 0).any():
+        warnings.warn(f"encode: the middle of the model's box lies behind {int(behind.sum())} of {behind.numel()} input cameras, first object and view {behind.nonzero()[0].tolist()}. "
+                      'Cameras look along -z of their cam2world: are these OpenCV poses (cameras.to_opengl), or world-to-camera (invert them)?', stacklevel=2)
+    images, cameras = images.to(_dtype(self)), cameras.to(_dtype(self, torch.float32))
     E = self.encoder(images.flatten(0, 1))
     maps = torch.cat([f.trunk.project(E) for f in (self.field, self.fine) if f], 1)
     return Cond(maps.view(*images.shape[:2], *maps.shape[1:]), cameras)
@@ -160,6 +185,10 @@ def query(self:FeatureNeRF,
 )->FieldOut: # sigma (B, N); values 'v_nerf', 'rgb', 'coord', 'feature' (B, N, C)
     "The field at points (Eq. 6, 7)."
     if x.ndim != 3 or x.shape[-1] != 3: raise ValueError(f'query: x has shape {tuple(x.shape)}, expected (B, N, 3)')
+    x, d = x.to(_dtype(self)), d if d is None else d.to(_dtype(self))
+    if not (finite := torch.isfinite(x).all(-1)).all():
+        b, i = (~finite).nonzero()[0].tolist()
+        raise ValueError(f'query: point {i} of object {b} is {x[b, i].tolist()}, expected finite coordinates in the object frame; leave such points out')
     if d is None: d = nn.functional.normalize(x - cond.cameras.position[:, :1], dim=-1)
     out = _ask(self, cond, fine, edit)(x[:, :, None], d[:, :, None])
     values = {k: v.squeeze(2) for k, v in out.values.items()}
@@ -188,7 +217,7 @@ def render(self:FeatureNeRF,
     "Volume rendering along rays (Eq. 1, 4)."
     if len(rays.shape) != 2 or len(rays) != len(cond):
         raise ValueError(f'render: rays have batch {tuple(rays.shape)}, expected (B, R) with B = {len(cond)} encoded objects')
-    c = self.config
+    c, rays = self.config, rays.to(_dtype(self, torch.float32))
     near, far = c.bounds or (None, None)
     r = render_rays(_ask(self, cond, False, edit), rays, self.box, c.n_coarse, c.n_importance, c.n_depth, c.depth_sigma,
                     jitter or c.eval_jitter, near, far, generator, c.reuse, c.detach, keep_coarse, self.fine and _ask(self, cond, edit=edit))
@@ -224,16 +253,18 @@ def _bytes_a_ray(self:FeatureNeRF): # about six tensors as wide as the trunk are
 def render_pixels(self:FeatureNeRF,
     rays:Rays,           # batch (R,) of ONE object
     cond:Cond,           # one encoded object
-    names:tuple=None,    # which quantities; None: 'rgb', 'v_nerf' and, where there is one, 'feature'
+    names:tuple=None,    # which quantities, or one; None: 'rgb', 'v_nerf' and, where there is one, 'feature'; depth and acc always come
     chunk:int=None,      # rays at a time; None: what a quarter of the free memory holds
     edit=None,           # function that wraps the field
 )->dict: # names, 'depth' and 'acc', each (R, C) or (R,)
     "Render rays of one object without gradients, in chunks that become smaller when memory runs out, skipping rays that miss the box."
     if len(cond) != 1: raise ValueError(f'render_pixels: cond holds {len(cond)} objects, expected 1; index it, cond[i:i+1]')
+    if chunk is not None and chunk < 1: raise ValueError(f'render_pixels: chunk={chunk}, expected at least 1 ray at a time, or None')
     hit = self.hits(rays).nonzero()[:, 0]
     dims = {k: n for k, n in dict(rgb=3, v_nerf=self.config.hidden, feature=self.config.feature_dim, coord=3*(self.config.coord or not self.field.joint)).items() if n}
-    names = [k for k in dims if k != 'coord'] if names is None else names
-    if unknown := set(names) - set(dims): raise ValueError(f'render_pixels: names {sorted(unknown)}, expected some of {list(dims)}')
+    names = [k for k in dims if k != 'coord'] if names is None else [names] if isinstance(names, str) else names
+    names = [k for k in names if k not in ('depth', 'acc')]
+    if unknown := set(names) - set(dims): raise ValueError(f'render_pixels: names {sorted(unknown)}, expected some of {[*dims, "depth", "acc"]}')
     out = {k: rays.origins.new_zeros(len(rays), dims[k]) for k in names}
     out |= {k: rays.origins.new_zeros(len(rays)) for k in ('depth', 'acc')}
     if 'rgb' in out: out['rgb'] += self.config.background
@@ -252,6 +283,7 @@ def render_image(self:FeatureNeRF,
     **kwargs,         # chunk, edit
 )->dict: # each (H, W, C) or (H, W)
     "Render whole maps from any viewpoint."
+    if camera.shape.numel() != 1: raise ValueError(f'render_image: cameras of batch {tuple(camera.shape)}, expected one; index them, cameras[i]')
     out = self.render_pixels(self.rays(camera).flatten(), cond, names, **kwargs)
     return {k: v.view(*camera.size, *v.shape[1:]) for k, v in out.items()}
 
@@ -312,13 +344,16 @@ def load_checked(self:FeatureNeRF,
     state:dict,  # name -> tensor
     where:str,   # file name for the error
 )->FeatureNeRF:
-    "Load a state dict exactly, or say which tensors do not fit."
+    "Load a state dict exactly, or say which tensors do not fit or hold NaN."
     own = {k: tuple(v.shape) for k, v in self.state_dict().items()}
     got = {k: tuple(v.shape) for k, v in state.items()}
     if own != got:
         diff = [f'{k} (file {got.get(k, "missing")}, model {own.get(k, "missing")})' for k in sorted(own.keys() | got.keys()) if own.get(k) != got.get(k)]
         raise ValueError(f'{where} does not fit this model: {len(diff)} tensors differ, first {"; ".join(diff[:3])}. '
                          'Load it with the config.json it was saved with')
+    if bad := [k for k, v in state.items() if not torch.isfinite(v).all()]:
+        raise ValueError(f'{where}: {len(bad)} of {len(state)} tensors hold NaN or infinite values, first {", ".join(bad[:3])}; the file is damaged or the training diverged. '
+                         'Copy it again, or take an earlier checkpoint')
     self.load_state_dict(state)
     return self
 

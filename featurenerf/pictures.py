@@ -7,6 +7,7 @@ __all__ = ['PANELS', 'pca_colours', 'over_white', 'depth_colours', 'picture', 's
            'turntable_frames', 'write_film', 'turntable']
 
 # %% ../nbs/12a_pictures.ipynb #3b27a11a
+import os
 from pathlib import Path
 import numpy as np
 import torch
@@ -140,8 +141,7 @@ def _write_gif(frames, path, fps):
     images[0].save(path, save_all=True, append_images=images[1:], duration=round(1000/fps), loop=0, optimize=False)
 
 def _write_mp4(frames, path, fps):
-    try: import imageio_ffmpeg
-    except ImportError: raise ImportError(f'{path}: MP4 needs imageio-ffmpeg (pip install imageio-ffmpeg); or give a name that ends in .gif') from None
+    import imageio_ffmpeg
     H, W = frames[0].shape[:2]
     pad = lambda f: np.ascontiguousarray(np.pad(f, ((0, H % 2), (0, W % 2), (0, 0)), mode='edge')) # the codec wants even sizes
     out = imageio_ffmpeg.write_frames(str(path), (W + W % 2, H + H % 2), fps=fps, quality=8, macro_block_size=1, ffmpeg_log_level='error')
@@ -150,20 +150,33 @@ def _write_mp4(frames, path, fps):
     out.close()
 
 # %% ../nbs/12a_pictures.ipynb #ff509bd6
+_WRITERS = {'.gif': _write_gif, '.mp4': _write_mp4}
+
+def _check_film(path, fps):
+    "What would stop a film is said before its frames are made."
+    path = Path(path)
+    if path.suffix.lower() not in _WRITERS: raise ValueError(f'{path}: expected a name that ends in {" or ".join(_WRITERS)}')
+    if not 0 < fps <= 100: raise ValueError(f'{path}: fps={fps}, expected frames a second in (0, 100]')
+    folder = next(p for p in path.absolute().parents if p.exists())
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ValueError(f'{path} cannot be written: {path if path.is_dir() else folder} is {"a folder" if path.is_dir() else "no folder that one can write to"}')
+    if path.suffix.lower() == '.mp4':
+        try: import imageio_ffmpeg; imageio_ffmpeg.get_ffmpeg_exe()
+        except (ImportError, RuntimeError): raise ImportError(f'{path}: MP4 needs imageio-ffmpeg (pip install imageio-ffmpeg); or give a name that ends in .gif') from None
+    return path
+
 def write_film(
-    frames,       # (H, W, 3) each, in [0, 1], tensors
+    frames,       # (H, W, 3) each, in [0, 1], tensors; a generator is not asked before path and fps are checked
     path,         # ends in .gif or .mp4
-    fps:float=12, # frames a second
+    fps:float=12, # frames a second, at most 100
 )->Path:
     "Frames as a GIF that repeats, or as an MP4."
-    path = Path(path)
-    writers = {'.gif': _write_gif, '.mp4': _write_mp4}
-    if path.suffix.lower() not in writers: raise ValueError(f'{path}: expected a name that ends in {" or ".join(writers)}')
+    path = _check_film(path, fps)
     frames = [(f.detach().clamp(0, 1) * 255).round().byte().cpu().numpy() for f in frames]
     if not frames or len({f.shape for f in frames}) > 1:
         raise ValueError(f'write_film: {len(frames)} frames of sizes {sorted({f.shape for f in frames})}, expected at least one, all of one size')
     path.parent.mkdir(parents=True, exist_ok=True)
-    writers[path.suffix.lower()](frames, path, fps)
+    _WRITERS[path.suffix.lower()](frames, path, fps)
     return path
 
 # %% ../nbs/12a_pictures.ipynb #bb0d39a9

@@ -48,6 +48,11 @@ class FieldOut:
     sigma:Tensor # (*batch, S) density, per object unit, >= 0
     values:dict  # name -> (*batch, S, C)
 
+    def __getitem__(self, name): # 'sigma' or 'density', or the name of a value
+        both = {**self.values, 'sigma': self.sigma, 'density': self.sigma}
+        if name not in both: raise KeyError(f'FieldOut has no {name!r}, only {list(both)}')
+        return both[name]
+
 # %% ../nbs/02_rendering.ipynb #02rendering029
 @dataclass
 class Render:
