@@ -12,6 +12,7 @@ from featurenerf.model import Config, FeatureNeRF
 from featurenerf.shapes import make_shape, shapes
 from featurenerf.teachers import load_teacher
 
+NOTEBOOK = Path(__file__).parent.parent/'nbs'/'explore.ipynb'
 widgets = pytest.mark.skipif(not all(map(find_spec, ('ipywidgets', 'plotly', 'anywidget'))), reason='ipywidgets, plotly or anywidget is not installed')
 
 
@@ -178,7 +179,7 @@ def test_the_notebook_on_few_objects(kind, count, tmp_path, chairs):
     else: (tmp_path/'own').mkdir()
     for i in range(count if kind == 'meshes' else 0):
         m = make_shape('chair', 3 + i); trimesh.Trimesh(m.vertices, m.faces, process=False).export(tmp_path/'own'/f'{i}.ply')
-    cells = [c for c in json.loads((Path(__file__).parent.parent/'nbs/explore.ipynb').read_text())['cells'] if c['cell_type'] == 'code']
+    cells = [c for c in json.loads(NOTEBOOK.read_text())['cells'] if c['cell_type'] == 'code']
     names = {}
     for c in cells:
         exec(''.join(c['source']), names)
@@ -186,6 +187,15 @@ def test_the_notebook_on_few_objects(kind, count, tmp_path, chairs):
     v, me = names['viewer'].session, names['me']
     assert len(v.ex.scenes) == count and len(me.to_dict()['matches']) == max(count - 1, 1)
     assert count == 1 or v.source not in v.targets
+
+
+def test_the_notebook_needs_points(tmp_path, chairs):
+    from dataclasses import replace
+    write_scenes(replace(chairs[:1], scenes=[replace(chairs[0], points=chairs[0].points[:0], point_parts=chairs[0].point_parts[:0])]), tmp_path)
+    parameters, load = [''.join(c['source']) for c in json.loads(NOTEBOOK.read_text())['cells'] if c['cell_type'] == 'code'][:2]
+    names = {}
+    exec(parameters, names); names['data'] = str(tmp_path)
+    with pytest.raises(ValueError, match='have no points on their surfaces'): exec(load, names)
 
 
 @widgets
