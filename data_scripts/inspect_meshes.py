@@ -20,7 +20,7 @@ def main():
     p.add_argument('--category', default='')
     p.add_argument('--map', action='append', default=[], metavar='PATTERN=PART', help='names to parts, first match wins; inferred if left out')
     p.add_argument('--up', default='y')
-    p.add_argument('--front', default='auto')
+    p.add_argument('--front', default='auto', help='axis that the files look along; auto: -y with z up, else +z for glTF and -z for others')
     p.add_argument('--out', type=Path)
     argv = re.sub('(--up|--front)\0(-[xyz])', r'\1=\2', '\0'.join(sys.argv[1:])).split('\0') # argparse takes -z for an option
     a = p.parse_args(argv if len(sys.argv) > 1 else [])
@@ -52,4 +52,6 @@ def main():
     print('contact sheet:', out)
 
 
-if __name__ == '__main__': main()
+if __name__ == '__main__':
+    try: main()
+    except (ValueError, FileNotFoundError) as e: sys.exit(f'inspect_meshes: {e}')

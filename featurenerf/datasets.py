@@ -45,8 +45,12 @@ def merge_places(
 # %% ../nbs/09_datasets.ipynb #09datasets009
 MESH_FORMATS = ('.glb', '.gltf', '.obj', '.ply', '.stl')
 
-def _to_house_frame(up, front):
-    "(3, 3) rotation that turns a file's axes to y up, front -z."
+def _resolved(path): # where a relative path was looked for, for errors
+    return '' if path.is_absolute() else f' (looked for {path.resolve()})'
+
+def _to_house_frame(up, front, suffix=''):
+    "(3, 3) rotation that turns a file's axes to y up, front -z; 'auto' knows the fronts of formats and of z up."
+    if front == 'auto': front = '-y' if str(up)[-1:] == 'z' else '+z' if suffix.lower() in ('.glb', '.gltf') else '-z'
     axis = {s + a: v * np.eye(3)[i] for i, a in enumerate('xyz') for s, v in (('+', 1), ('-', -1), ('', 1))}
     if up not in axis or front not in axis or abs(axis[up] @ axis[front]) > 0:
         raise ValueError(f"up={up!r} and front={front!r}: expected two different axes such as up='y', front='-z'")
@@ -125,12 +129,12 @@ def _pieces(scene, R): # of a trimesh.Scene, turned by R
 def read_pieces(
     path,             # mesh file
     up:str='y',       # the file's upward axis
-    front:str='auto', # the axis its front looks along; auto: '+z' for glTF, '-z' for other formats
+    front:str='auto', # the axis its front looks along; auto: '-y' with z up, else '+z' for glTF, '-z' for other formats
 )->list: # of dicts: vertices, faces, material, uv, color, names (node, geometry, material)
     "The pieces of a mesh file in the house frame, with the names they go by."
     path = Path(path)
     if not path.is_file(): raise FileNotFoundError(f'{path} does not exist; expected a mesh file {", ".join(MESH_FORMATS)}')
-    R = _to_house_frame(up, ('+z' if path.suffix.lower() in ('.glb', '.gltf') else '-z') if front == 'auto' else front)
+    R = _to_house_frame(up, front, path.suffix)
     scene = _load(path)
     try: pieces = _pieces(scene, R)
     except (ValueError, TypeError, IndexError, KeyError, AttributeError) as e:
@@ -204,11 +208,12 @@ def read_meshes(
     category:str='',    # for the record; a sub-folder of this name is used if there is one
     mapping:dict=None,  # name pattern -> part; None: inferred
     up:str='y',         # the files' upward axis
-    front:str='auto',   # and front
+    front:str='auto',   # and front, see read_pieces
 )->list: # of Mesh, in the order of file names
     "All meshes of a folder, normalised and labelled alike."
     folder = Path(folder)
-    if not folder.is_dir(): raise FileNotFoundError(f"data folder {folder} does not exist; expected a folder of meshes ({', '.join(MESH_FORMATS)}) or 'shapes'")
+    _to_house_frame(up, front)                                           # wrong axes are no fault of the files
+    if not folder.is_dir(): raise FileNotFoundError(f"data folder {folder} does not exist{_resolved(folder)}; expected a folder of meshes ({', '.join(MESH_FORMATS)}) or 'shapes'")
     if category and (folder/category).is_dir(): folder = folder/category
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in MESH_FORMATS and not p.name.startswith('.'))
     if not paths: raise FileNotFoundError(f'{folder} holds no meshes; expected files ending in {", ".join(MESH_FORMATS)}')

@@ -9,7 +9,7 @@ __all__ = ['THRESHOLDS', 'WINDOW', 'ALPHAS', 'SIZES', 'TASKS', 'METRICS', 'EXTRA
            'paper_rows', 'combine', 'shapenet_part_means', 'curves', 'novel_view_quality']
 
 # %% ../nbs/14_evaluation.ipynb #14evaluation993312
-import json, re, warnings
+import inspect, json, re, warnings
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -383,6 +383,21 @@ def _numbers(n_pairs, tasks): # how many pairs of each task
         raise ValueError(f'n_pairs has no number for task {missing[0]!r}: it has {list(n_pairs)}')
     return {t: n_pairs[t] if isinstance(n_pairs, dict) else n_pairs for t in tasks}
 
+def _takes(f, n): # is it a function of n arguments, given by place?
+    try: inspect.signature(f).bind(*range(n))
+    except TypeError: return False
+    except ValueError: pass                                              # compiled functions need not say
+    return True
+
+def _check_methods(methods, tasks): # can each do what the tasks will ask of it?
+    for m, f in methods.items():
+        for t in tasks:
+            name, n = ('point_features', 3) if t == '3d' else ('pixel_features', 4)
+            if (t == 'novel' and not getattr(f, 'renders', False)) or _takes(getattr(f, name, None), n): continue
+            hint = '; for a FeatureNeRF give FieldMethod(model)' if hasattr(f, 'encode') else ''
+            raise ValueError(f'method {m!r} ({type(f).__name__}) has {"another" if hasattr(f, name) else "no"} {name}, which task {t!r} calls; expected '
+                             f'pixel_features(scene, view, uv, source_view=None) and point_features(scene, view, x){hint}')
+
 def _says_something(scenes, task, candidates): # can a mIoU tell methods apart? Warns if not
     parts = _shown(scenes, task)[0]
     if len(none := [scenes[i].id for i in np.flatnonzero(~parts.any((1, 2)))]):
@@ -405,12 +420,19 @@ def evaluate(
     keypoints:str='nearest', # how keypoints land: 'nearest' (the paper), 'soft' or 'window' (notebook 12)
     extra:bool=False,   # add instance mIoU and PCK
 )->Results:
-    "Score all methods on the paper's transfer tasks (section 4), on the same pairs."
+    """Score all methods on the paper's transfer tasks (section 4), on the same pairs.
+
+    A method has `pixel_features(scene, view, uv, source_view=None)` -> (N, D) for the 2D tasks and `point_features(scene, view, x)` -> (N, D)
+    for 3D. With `source_view` the view is to be rendered from that one's image; only methods that say `renders = True` are asked for that (2D novel).
+    A FeatureNeRF becomes a method by `FieldMethod(model)`, a teacher by `TeacherMethod(teacher)`.
+    """
     if not isinstance(methods, dict) or not methods:
         raise ValueError(f'methods is {methods!r}, expected a dict of name -> method, not empty')
     for k, v, known in (('candidates', candidates, ('foreground', 'all')), ('keypoints', keypoints, ('nearest', 'soft', 'window'))):
         if v not in known: raise ValueError(f'{k} is {v!r}, expected one of {known}')
-    drawn = {t: n if isinstance(n, Pairs) else make_pairs(scenes, n, t, seed) for t, n in _numbers(n_pairs, tasks).items()} # all before anything is computed
+    numbers = _numbers(n_pairs, tasks)
+    _check_methods(methods, numbers)
+    drawn = {t: n if isinstance(n, Pairs) else make_pairs(scenes, n, t, seed) for t, n in numbers.items()} # all before anything is computed
     if odd := [t for t, p in drawn.items() if p.task != t]:
         raise ValueError(f'n_pairs gives task {odd[0]!r} pairs of task {drawn[odd[0]].task!r}: pass a dict task -> Pairs, and name only those tasks')
     fair = {t: _says_something(scenes, t, candidates) for t in drawn}

@@ -18,7 +18,7 @@ from fastcore.basics import patch
 from .cameras import Cameras, project, to_opencv, to_opengl
 from .teacher_basics import Teacher, _write_atomic
 from .meshes import Scene, SceneSet
-from .datasets import MESH_FORMATS, mesh_folder, read_picture, _need, _to_house_frame
+from .datasets import MESH_FORMATS, mesh_folder, read_picture, _need, _resolved, _to_house_frame
 from .render_set import SCENE_ARRAYS, file_sha256, write_scene
 
 # %% ../nbs/09c_layouts.ipynb #825c2d90
@@ -699,7 +699,7 @@ class TransformsFolder:
         root,             # folder with transforms.json, or of such folders
         category:str='',  # for the record
         up:str='y',       # the upward axis of the cameras' frame; 'z' for Blender's
-        front:str='-z',   # where the object's front looks in that frame
+        front:str='auto', # where the object's front looks in that frame; auto: '-z', or '-y' with z up
     ):
         self.root, self.category = Path(root), category or Path(root).resolve().name
         self.R = _to_house_frame(up, front)
@@ -768,7 +768,7 @@ def find_format(
 )->tuple: # 'scenes', 'authors', 'transforms' or 'meshes', and the folder it is in
     "Which format a folder is in."
     root = Path(path)
-    if not root.is_dir(): raise FileNotFoundError(f"data folder {root} does not exist; expected a folder of scenes or meshes, or 'shapes'")
+    if not root.is_dir(): raise FileNotFoundError(f"data folder {root} does not exist{_resolved(root)}; expected a folder of scenes or meshes, or 'shapes'")
     for d in (root, *([root/category] if category and (root/check_id(category, 'category')).is_dir() else [])):
         if (d/'manifest.json').is_file(): return 'scenes', d
         if (d/'camera').is_dir() and (d/'img').is_dir(): return 'authors', d

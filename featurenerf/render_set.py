@@ -15,7 +15,7 @@ import numpy as np, torch
 from .devices import in_processes
 from .cameras import fixed_cameras, hemisphere_cameras, to_opencv
 from .meshes import Scene, render_views
-from .datasets import MESH_FORMATS, choose_parts, mesh_from_pieces, read_pieces
+from .datasets import MESH_FORMATS, choose_parts, mesh_from_pieces, read_pieces, _to_house_frame
 from .labels import FRAMES, annotate, choose_backend, relabel
 from .render_blender import blender_rgba, find_blender
 
@@ -85,7 +85,7 @@ def make_plan(
     part_names=None,     # of annotations; None: parts come from names
     keypoint_names=(),   # of annotations
     splits=None,         # split -> ids; None: see split_ids
-    up='y', front='auto', # of the files; auto: as ShapeNet's version says, '+z' for glTF, else '-z'
+    up='y', front='auto', # of the files; auto: as ShapeNet's version says; '-y' with z up, '+z' for glTF, else '-z'
     seed=0,              # of cameras, light and surface points
     n_jobs=-1,           # processes that read names
 )->dict: # can be written as JSON
@@ -93,8 +93,9 @@ def make_plan(
     for name, value, known in (('engine', engine, ENGINES), ('cameras', cameras, CAMERAS)):
         if value not in known: raise ValueError(f"{name}={value!r} is not known; use one of {', '.join(known)}")
     if views < 1 or size < 1 or samples < 1: raise ValueError(f'views is {views}, size is {size}, samples is {samples}; expected at least 1 of each')
+    _to_house_frame(up, front)                               # wrong axes are no fault of the files
     files, layout = find_meshes(folder)
-    if front == 'auto' and layout in FRAMES: front = FRAMES[layout][1]
+    if front == 'auto' and layout in FRAMES and up in ('y', '+y'): front = FRAMES[layout][1]
     if part_names: mapping, part_names = {}, list(part_names)
     elif layout in FRAMES and mapping is None: mapping, part_names = {}, ['object'] # ShapeNet's names say nothing
     else: mapping, part_names = _name_parts(folder, files, up, front, mapping, n_jobs)

@@ -6,11 +6,13 @@ import pytest, torch
 from featurenerf.cameras import sphere_cameras
 from featurenerf.evaluation import FieldMethod, PlaceMethod, image_sites
 from featurenerf.explore import CorrespondenceViewer, Explorer, Look, NeRFViewer, Session, Settle, find, orbit_camera, orbit_of, overlay
+from featurenerf.layouts import write_scenes
 from featurenerf.matching import nearest_match, unit_features
 from featurenerf.model import Config, FeatureNeRF
-from featurenerf.shapes import shapes
+from featurenerf.shapes import make_shape, shapes
 from featurenerf.teachers import load_teacher
 
+NOTEBOOK = Path(__file__).parent.parent/'nbs'/'explore.ipynb'
 widgets = pytest.mark.skipif(not all(map(find_spec, ('ipywidgets', 'plotly', 'anywidget'))), reason='ipywidgets, plotly or anywidget is not installed')
 
 
@@ -166,6 +168,34 @@ def test_viewers(ex, tmp_path):
     n = NeRFViewer(ex, 0, 1, folder=tmp_path)
     before = n.pictures[1].png; touch(n.pictures[3], type='turn', by=[90, 0]); assert n.pictures[1].png != before and n.azimuth.value == 120
     with pytest.raises(ValueError, match='no model that renders'): NeRFViewer(Explorer(ex.scenes, methods={'place': PlaceMethod()}))
+
+
+@widgets
+@pytest.mark.parametrize('kind, count', [('meshes', 2), ('meshes', 1), ('scenes', 3)])
+def test_the_notebook_on_few_objects(kind, count, tmp_path, chairs):
+    "nbs/explore.ipynb on a folder of one's own: meshes, or scenes that are rendered already; source and targets differ where they can."
+    import trimesh
+    if kind == 'scenes': write_scenes(chairs[:count], tmp_path/'own')
+    else: (tmp_path/'own').mkdir()
+    for i in range(count if kind == 'meshes' else 0):
+        m = make_shape('chair', 3 + i); trimesh.Trimesh(m.vertices, m.faces, process=False).export(tmp_path/'own'/f'{i}.ply')
+    cells = [c for c in json.loads(NOTEBOOK.read_text())['cells'] if c['cell_type'] == 'code']
+    names = {}
+    for c in cells:
+        exec(''.join(c['source']), names)
+        if 'parameters' in c['metadata'].get('tags', ()): names.update(data=str(tmp_path/'own'), size=32)
+    v, me = names['viewer'].session, names['me']
+    assert len(v.ex.scenes) == count and len(me.to_dict()['matches']) == max(count - 1, 1)
+    assert count == 1 or v.source not in v.targets
+
+
+def test_the_notebook_needs_points(tmp_path, chairs):
+    from dataclasses import replace
+    write_scenes(replace(chairs[:1], scenes=[replace(chairs[0], points=chairs[0].points[:0], point_parts=chairs[0].point_parts[:0])]), tmp_path)
+    parameters, load = [''.join(c['source']) for c in json.loads(NOTEBOOK.read_text())['cells'] if c['cell_type'] == 'code'][:2]
+    names = {}
+    exec(parameters, names); names['data'] = str(tmp_path)
+    with pytest.raises(ValueError, match='have no points on their surfaces'): exec(load, names)
 
 
 @widgets

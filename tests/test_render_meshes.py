@@ -159,3 +159,19 @@ def test_dask_takes_over(meshes, tmp_path):
     with distributed.LocalCluster(1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster, distributed.Client(cluster), joblib.parallel_config(backend='dask'):
         r = render_set(plan, meshes/'chair', tmp_path)
     assert sorted(r.made) == ['c0', 'c1', 'c2', 'c3'] and json.loads((tmp_path/'manifest.json').read_text())['objects'].keys() == set(r.made)
+
+
+@pytest.mark.parametrize('name', ['inspect_meshes', 'render_meshes'])
+def test_axes(name, tmp_path):
+    "Meshes with z up need --up z alone; wrong axes are one line that blames no file."
+    turn = np.array([[-1., 0, 0], [0, 0, 1], [0, 1, 0]])   # ours to z up, front -y
+    export(make_shape('chair', 3), tmp_path/'chair'/'a.obj', turn)
+    run = lambda *args: subprocess.run([sys.executable, str(SCRIPT.with_name(f'{name}.py')), str(tmp_path/'chair'), *args], capture_output=True, text=True)
+    out = [str(tmp_path/'out'), '--views', '1', '--size', '32', '--jobs', '1'] if name == 'render_meshes' else ['--out', str(tmp_path/'out.png')]
+    bad = run(*out, '--up', 'z', '--front', 'z')
+    assert bad.returncode == 1 and bad.stderr.startswith(f"{name}: up='z' and front='z'") and bad.stderr.count('\n') == 1, bad.stderr
+    good = run(*out, '--up', 'z')
+    assert good.returncode == 0, good.stdout + good.stderr
+    if name == 'render_meshes':
+        mesh = load_object(make_plan(tmp_path/'chair', up='z', n_jobs=1), tmp_path/'chair', 'a')[0]
+        assert np.abs(np.sort(mesh.vertices, 0) - np.sort(make_shape('chair', 3).vertices, 0)).max() < 1e-4
