@@ -230,6 +230,10 @@ def _render_mesh(mesh, n_views, size, random, seed):
     cams = hemisphere_cameras(n_views, seed, (size, size)) if random else fixed_cameras(n_views, (size, size))
     return render_views(mesh, cams, seed=seed)
 
+def _not_divided(where, n): # the same words for every format
+    warnings.warn(f'{where} holds {n} objects, fewer than ten, and is not divided: its test objects are the training objects, so their scores say nothing about new ones; '
+                  'add objects, or keep some for testing in a folder of their own', stacklevel=3)
+
 def mesh_folder(
     folder,             # see read_meshes
     category:str='',    # see read_meshes
@@ -247,6 +251,7 @@ def mesh_folder(
     if n_views < 1 or size < 1: raise ValueError(f'n_views is {n_views} and size is {size}, expected at least 1 of each')
     meshes = read_meshes(folder, category, mapping, **kwargs)
     order, n = np.random.default_rng(seed).permutation(len(meshes)), len(meshes)
+    if n < 10 and split == 'test': _not_divided(folder, n)
     if n >= 10 and split != 'all': order = order[dict(train=slice(0, round(.7*n)), val=slice(round(.7*n), round(.8*n)), test=slice(round(.8*n), n))[split]]
     scenes = Parallel(n_jobs if len(order) > 4 else 1)(delayed(_render_mesh)(meshes[i], n_views, size, split == 'train', seed + int(i)) for i in sorted(order))
     name = f'folder {Path(folder).name}' + ('' if n >= 10 or split == 'all' else f' (all {n} objects)')

@@ -18,7 +18,7 @@ from fastcore.basics import patch
 from .cameras import Cameras, project, to_opencv, to_opengl
 from .teacher_basics import Teacher, _write_atomic
 from .meshes import Scene, SceneSet
-from .datasets import MESH_FORMATS, mesh_folder, read_picture, _need, _resolved, _to_house_frame
+from .datasets import MESH_FORMATS, mesh_folder, read_picture, _need, _not_divided, _resolved, _to_house_frame
 from .render_set import SCENE_ARRAYS, file_sha256, write_scene
 
 # %% ../nbs/09c_layouts.ipynb #825c2d90
@@ -233,6 +233,7 @@ def choose_ids(
         if lost := sorted(set(lists[split]) - set(ids)): raise ValueError(f'{where}: {len(lost)} objects of the split {split!r} are not there, first {lost[0]!r}')
         return list(lists[split])
     n, ids = len(ids), sorted(ids)
+    if n < 10 and split == 'test': _not_divided(where, n)
     if n < 10: return ids
     order = np.random.default_rng(0).permutation(n)
     return [ids[i] for i in sorted(order[dict(train=slice(0, round(.7*n)), val=slice(round(.7*n), round(.8*n)), test=slice(round(.8*n), n))[split]])]
@@ -354,8 +355,8 @@ class LazyScenes(SceneSet):
         cache_gb:float=1., # of the scenes last read, kept in memory
         ids:list=None,     # instead of the split's
     ):
-        whole = ids is None and split != 'all' and reader.ids(split) == reader.ids('all')   # too few to be split: the name says so
-        ids = reader.ids(split) if ids is None else ids
+        given, ids = ids, reader.ids(split) if ids is None else ids
+        whole = given is None and split != 'all' and ids == reader.ids('all')   # too few to be split: the name says so
         self.reader, self.scenes = reader, _Reads(reader, ids, n_views, cache_gb)
         self.name, self.category, self.split = reader.name + (f' (all {len(ids)} objects)' if whole else ''), reader.category, split
         if not ids: raise ValueError(f'{reader.root}: the split {split!r} of {reader.category} has no objects; expected at least one')
