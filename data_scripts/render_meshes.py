@@ -38,7 +38,7 @@ def arguments():
     p.add_argument('--keypointnet', type=Path, metavar='DIR', help='keypoints from KeypointNet')
     p.add_argument('--splits', type=Path, metavar='JSON', help='{"train": [ids], "val": ..., "test": ...}; 70/10/20 if left out')
     p.add_argument('--up', default='y')
-    p.add_argument('--front', default='auto', help='axis that the files look along; auto: ShapeNet as its version says, glTF +z, others -z')
+    p.add_argument('--front', default='auto', help='axis that the files look along; auto: ShapeNet as its version says, -y with z up, glTF +z, others -z')
     p.add_argument('--seed', type=int, default=0)
     p.add_argument('--shard', default='1/1', metavar='I/N', help='only the I-th of N parts, I from 1')
     p.add_argument('--jobs', type=int, default=-1, help='processes')
