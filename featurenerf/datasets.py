@@ -275,11 +275,14 @@ def read_picture(
     path = _need(path, what)
     try:
         with Image.open(io.BytesIO(path.read_bytes())) as im:        # a file would take the memory that a damaged length asks for
-            if im.width*im.height > 2**26: raise ValueError(f'it says {im.width} x {im.height} pixels, expected at most 67 million')
-            im.load()                                                    # a cut-off file shows only here
-            return ImageOps.exif_transpose(im) if upright else im
+            says = f'{im.width} x {im.height} pixels'
+            if im.width*im.height <= 2**26:
+                im.load()                                                # a cut-off file shows only here
+                return ImageOps.exif_transpose(im) if upright else im
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning): says = 'more pixels than Pillow reads'
     except Exception as e: # PIL has no error of its own: OSError, SyntaxError, ValueError, DecompressionBombError, struct.error...
         raise ValueError(f'{path} cannot be read as a picture ({type(e).__name__}: {e}); expected {what}. It may be cut off or damaged: copy or download it again') from None
+    raise ValueError(f'{path} is too large: it says {says}, expected at most 67 million; make it smaller and save it again, or if that is not its size, it is damaged')
 
 # %% ../nbs/09_datasets.ipynb #09datasets024
 def load_image(

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 import torch
-from .devices import in_processes
+from .devices import KILLED, in_processes
 from .teachers import load_teacher
 from .evaluation import TASKS, PlaceMethod, Results, TeacherMethod, combine, evaluate, field_methods, novel_view_quality
 from .one_shot import one_shot_iou
@@ -228,7 +228,7 @@ def run_matrix(
     print(f'{len(cells)} cells, {sum(there)} done before')
     late = lambda c: any(METHODS[c['method']].get(k) for k in ('one_shot', 'seen'))           # after the models they read
     def run():
-        for second in (False, True): yield from in_processes(_worker, [(c,) for c in todo if late(c) == second], jobs, lambda _: 'its process was killed, perhaps out of memory')
+        for second in (False, True): yield from in_processes(_worker, [(c,) for c in todo if late(c) == second], jobs, lambda _: KILLED)
     for (cell,), error in tqdm(run(), total=len(todo), desc='cells', unit='cell'):
         if error: failed.append((cell, error)); tqdm.write(f"failed: {cell['category']} {cell['method']} seed {cell['seed']}: {error.splitlines()[-1]}")
     return failed

@@ -7,7 +7,7 @@ __all__ = ['ELEVATION', 'AZIMUTH', 'read_photo', 'even_background', 'cut_out', '
            'make_gallery', 'guess_view', 'Found', 'reconstruct', 'turn']
 
 # %% ../nbs/09e_in_the_wild.ipynb #2f36e4f1
-import math, re, tempfile
+import math, tempfile
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, torch
@@ -21,10 +21,7 @@ def read_photo(
     path, # picture file
 ): # PIL image, RGB or RGBA, the right way up
     "A photograph, turned as the camera's note in the file says."
-    try: im = read_picture(path, 'a picture: PNG, JPEG, WebP or the like', upright=True)
-    except ValueError as e:
-        if not re.search('67 million|DecompressionBomb', str(e)): raise
-        raise ValueError(f'{path} is too large, expected at most 67 million pixels (8192 x 8192); make it smaller and save it again: the model sees 64 to 128 a side') from None
+    im = read_picture(path, 'a picture: PNG, JPEG, WebP or the like', upright=True)
     if im.mode[0] == 'I': # 16 bits of grey, which `convert` would cut off at 255
         from PIL import Image
         im = Image.fromarray((np.asarray(im).astype(np.int64) // 257).clip(0, 255).astype(np.uint8))

@@ -12,7 +12,7 @@ import hashlib, json, os, re, shutil, warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np, torch
-from .devices import in_processes
+from .devices import KILLED, in_processes
 from .cameras import fixed_cameras, hemisphere_cameras, to_opencv
 from .meshes import Scene, render_views
 from .datasets import MESH_FORMATS, choose_parts, mesh_from_pieces, read_pieces, _to_house_frame
@@ -214,7 +214,7 @@ def make_object(
 
 def _killed_object(plan, folder, root, id, *_):
     shutil.rmtree(Path(root)/f'.tmp-{id}', ignore_errors=True)
-    return _broken(Path(root), id, 'its process was killed, perhaps out of memory')
+    return _broken(Path(root), id, KILLED)
 
 # %% ../nbs/09b_render_set.ipynb #c0926f6b
 def collect(

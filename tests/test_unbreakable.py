@@ -395,7 +395,7 @@ def test_interrupt_of_one_process_stops_all(tmp_path):
     code = """
 if os.environ['RANK'] == '1': end_me_once_it_runs(sys.argv[1] + '/out')
 try: run(sys.argv[1] + '/out', steps=100_000, save_every=7)
-except KeyboardInterrupt: print('stopped', os.environ['RANK'], flush=True)
+except KeyboardInterrupt: print(f"stopped {os.environ['RANK']}\\n", end='', flush=True)   # in one piece, or the two would mix
 """
     said = two_processes(tmp_path/'stop.py', code)
     assert 'stopped 0' in said and 'stopped 1' in said and 'interrupted after step' in said
