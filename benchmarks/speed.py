@@ -28,7 +28,7 @@ from naive import FORMS, SHORTCUTS, field_fn, loss, render
 SIZES = dict(
     quick=dict(hidden=32, dims=(16, 40), map=(16, 8), rays=16, objects=1, samples=(16, 4, 4), repeat=2, matmul=128, image=16, every=4,
                views=4, size=32, pairs=5, eval_size=32, channels=32, scaling=dict(base=16, rays=(8, 16), samples=((8, 2, 2), (16, 4, 4)), views=(1, 2), dims=(16, 40))),
-    cpu=dict(hidden=512, dims=(384, 960), map=(512, 64), rays=128, objects=1, samples=(64, 16, 16), repeat=3, step=dict(rays=256, repeat=4), matmul=2048, image=128, every=12,
+    cpu=dict(hidden=512, dims=(384, 960), map=(512, 64), rays=128, objects=1, samples=(64, 16, 16), repeat=3, step=dict(rays=256, repeat=4), matmul=2048, image=128, every=24,
              views=200, size=128, pairs=1000, eval_size=128, channels=512,
              scaling=dict(base=64, rays=(64, 128, 256), samples=((16, 4, 4), (32, 8, 8), (64, 16, 16)), views=(1, 2, 4), dims=(64, 384, 960))))
 SIZES['paper'] = dict(SIZES['cpu'], rays=1024, objects=4, matmul=8192, step={})
@@ -92,7 +92,7 @@ class Step:
         B, R, (C, h) = s['objects'], s['rays'], s['map']
         self.field = FeatureField(C, D, s['hidden']).to(device, dtype)
         self.box, self.samples = torch.tensor([[-.5]*3, [.5]*3], device=device, dtype=dtype), s['samples']
-        self.E = torch.randn(B, s['views'], C, h, h, device=device, dtype=dtype, requires_grad=True)
+        self.E = torch.randn(B, s['views'], h, h, C, device=device, dtype=dtype).movedim(-1, 2).requires_grad_() # channels innermost: the naive form's lookups read it as it lies
         az = torch.arange(B*s['views']).view(B, -1)*37.
         self.cameras = sphere_cameras(az, torch.full_like(az, 20.), size=(2*h, 2*h)).to(device)
         target = sphere_cameras(torch.arange(B)*50. + 90, torch.full((B,), 25.), size=(2*h, 2*h)).to(device)

@@ -16,6 +16,11 @@ from .encoders import PositionalEncoding, pixel_align
 from .heads import DensityHead, ColorHead, FeatureHead, CoordHead, JointHead
 
 # %% ../nbs/05_fields.ipynb #05fieldsbd6396
+def _once_a_pixel(maps, weight, bias=None): # (B, d, h, w) -> (B, out, h, w); its memory is the table that `pixel_align` reads rows of
+    return F.linear(maps.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
+
+def _mean_of_views(v): return v.mean(1) if v.shape[1] > 1 else v[:, 0] # (B, V, N, C) -> (B, N, C); the mean of one is a copy
+
 class MLPTrunk(nn.Module):
     "g_NeRF of Eq. 6: an MLP on the encoded point and its pixel-aligned image feature."
     def __init__(self,
@@ -33,14 +38,14 @@ class MLPTrunk(nn.Module):
 
     def project(self,
         maps:Tensor, # (B, d_image, h, w) feature maps E
-    )->Tensor: # (B, hidden, h, w): the image half of the first layer, once a pixel
-        return F.conv2d(maps, self.image.weight[..., None, None])
+    )->Tensor: # (B, hidden, h, w), channels innermost in memory: the image half of the first layer, once a pixel
+        return _once_a_pixel(maps, self.image.weight)
 
     def forward(self,
         point:Tensor, # (B, V or 1, N, d_point) encoded points
         image:Tensor, # (B, V, N, hidden) PROJECTED image features at the points, one row a view
     )->Tensor: # (B, N, hidden) v_NeRF
-        v = F.relu((self.point(point) + image).mean(1))
+        v = F.relu(_mean_of_views(self.point(point) + image))
         for layer in self.layers: v = F.relu(layer(v))
         return v
 
@@ -74,8 +79,8 @@ class ResnetTrunk(nn.Module):
 
     def project(self,
         maps:Tensor, # (B, d_image, h, w) feature maps E
-    )->Tensor: # (B, 3 hidden, h, w): all layers that read the image, once a pixel
-        return F.conv2d(maps, torch.cat([l.weight for l in self.image])[..., None, None], torch.cat([l.bias for l in self.image]))
+    )->Tensor: # (B, 3 hidden, h, w), channels innermost in memory: all layers that read the image, once a pixel
+        return _once_a_pixel(maps, torch.cat([l.weight for l in self.image]), torch.cat([l.bias for l in self.image]))
 
     def forward(self,
         point:Tensor, # (B, V or 1, N, d_point) encoded points
@@ -83,9 +88,9 @@ class ResnetTrunk(nn.Module):
     )->Tensor: # (B, N, hidden) v_NeRF, may be negative
         v, z = self.point(point), image.split(self.hidden, -1)
         for i, block in enumerate(self.blocks):
-            if i == self.combine: v = v.mean(1)
+            if i == self.combine: v = _mean_of_views(v)
             v = block(v + z[i] if i < len(z) else v)
-        return v if self.combine < len(self.blocks) else v.mean(1)
+        return v if self.combine < len(self.blocks) else _mean_of_views(v)
 
 # %% ../nbs/05_fields.ipynb #05fields262529
 @dataclass

@@ -9,6 +9,7 @@ sys.path.append(str(ROOT/'benchmarks'))
 import speed
 from naive import FORMS, SHORTCUTS
 from featurenerf.cameras import sphere_cameras
+from featurenerf.encoders import pixel_align
 from featurenerf.model import FeatureNeRF, Config
 from featurenerf.rendering import FieldOut, render_rays
 from featurenerf.shapes import shapes
@@ -41,6 +42,19 @@ def test_a_relu_that_switches_is_seen(use):
     assert speed.relative(told(sides), grads)['largest'] <= 1e-5
     sides[4] = sides[4].clone(); sides[4][0, 5, 3] ^= True              # one unit of the first layer, in the fine pass
     assert speed.relative(told(sides), grads)['largest'] > 1e-5
+
+
+@pytest.mark.parametrize('views', [1, 2])
+def test_maps_are_read_as_they_lie(model, views, monkeypatch):
+    "The rows a lookup adds up lie together (a transposed view is read many times slower), and an encoded object's need no copy."
+    tables, bag = [], torch.nn.functional.embedding_bag
+    monkeypatch.setattr(torch.nn.functional, 'embedding_bag', lambda rows, table, **kw: tables.append(table) or bag(rows, table, **kw))
+    cams = sphere_cameras(torch.arange(views)[None]*40., torch.zeros(1, views), size=(64, 64))
+    with torch.no_grad():
+        cond = model.encode(torch.rand(1, views, 3, 64, 64), cams); model.query(torch.zeros(1, 5, 3), cond)
+        pixel_align(torch.rand(1, 8, 6, 6), torch.rand(1, 5, 2))
+    assert len(tables) == 2 and all(t.is_contiguous() for t in tables)
+    assert tables[0].data_ptr() == cond.maps.data_ptr()
 
 
 def test_shortcuts_save_arithmetic_and_memory():
