@@ -11,6 +11,7 @@ import io, re, warnings
 from fnmatch import fnmatch
 from pathlib import Path
 import numpy as np, torch
+from .devices import KILLED, in_processes
 from .cameras import hemisphere_cameras, fixed_cameras
 from .meshes import Mesh, Material, SceneSet, normalize, render_views
 
@@ -230,6 +231,9 @@ def _render_mesh(mesh, n_views, size, random, seed):
     cams = hemisphere_cameras(n_views, seed, (size, size)) if random else fixed_cameras(n_views, (size, size))
     return render_views(mesh, cams, seed=seed)
 
+def _too_large(mesh, n_views, size, random, seed):
+    raise MemoryError(f'mesh {mesh.id}, {len(mesh.faces)} faces, {n_views} views of {size} pixels: {KILLED}; make it simpler, ask for smaller views, or fewer processes (n_jobs)')
+
 def _not_divided(where, n): # the same words for every format
     warnings.warn(f'{where} holds {n} objects, fewer than ten, and is not divided: its test objects are the training objects, so their scores say nothing about new ones; '
                   'add objects, or keep some for testing in a folder of their own', stacklevel=3)
@@ -246,14 +250,15 @@ def mesh_folder(
     **kwargs,           # up, front
 )->SceneSet:
     "Scenes from a folder of meshes: cameras as for the embedded shapes, parts from names, no keypoints."
-    from joblib import Parallel, delayed
     if split not in ('train', 'val', 'test', 'all'): raise ValueError(f"split is {split!r}, expected 'train', 'val', 'test' or 'all'")
     if n_views < 1 or size < 1: raise ValueError(f'n_views is {n_views} and size is {size}, expected at least 1 of each')
     meshes = read_meshes(folder, category, mapping, **kwargs)
     order, n = np.random.default_rng(seed).permutation(len(meshes)), len(meshes)
     if n < 10 and split == 'test': _not_divided(folder, n)
     if n >= 10 and split != 'all': order = order[dict(train=slice(0, round(.7*n)), val=slice(round(.7*n), round(.8*n)), test=slice(round(.8*n), n))[split]]
-    scenes = Parallel(n_jobs if len(order) > 4 else 1)(delayed(_render_mesh)(meshes[i], n_views, size, split == 'train', seed + int(i)) for i in sorted(order))
+    jobs = [(meshes[i], n_views, size, split == 'train', seed + int(i)) for i in sorted(order)]
+    made = {job[-1]: scene for job, scene in in_processes(_render_mesh, jobs, n_jobs if len(jobs) > 4 else 1, _too_large)}
+    scenes = [made[k] for k in sorted(made)]
     name = f'folder {Path(folder).name}' + ('' if n >= 10 or split == 'all' else f' (all {n} objects)')
     return SceneSet(scenes, category=meshes[0].category, split=split, name=name)
 

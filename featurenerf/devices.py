@@ -59,7 +59,7 @@ def fitting_chunk(
     device,         # where
 )->int: # at least 1
     "How many items to compute at a time."
-    most = 512 if torch.device(device).type == 'cpu' else 65_536 # a CPU is faster with what stays in its caches
+    most = 2**26//max(1, bytes_each) if torch.device(device).type == 'cpu' else 65_536 # a CPU is faster with what stays near its caches
     return max(1, min(most, free_bytes(device)//4//max(1, bytes_each)))
 
 # %% ../nbs/02b_devices.ipynb #2f18efd1

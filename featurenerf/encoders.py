@@ -52,7 +52,7 @@ def pixel_align(
     rows = torch.stack([rows, rows + 1, rows + W, rows + W + 1], -1).flatten(0, 1)
     weights = torch.stack([(1-fx)*(1-fy), fx*(1-fy), (1-fx)*fy, fx*fy], -1).flatten(0, 1)
     table = maps.permute(0, 2, 3, 1).reshape(-1, C).contiguous() # no copy for maps with channels innermost
-    return F.embedding_bag(rows, table, per_sample_weights=weights, mode='sum').view(B, -1, C)
+    return F.embedding_bag(rows, table, per_sample_weights=weights, mode='sum').view(*uv.shape[:2], C)
 
 # %% ../nbs/03_encoders.ipynb #03encoders024
 class _Block(nn.Module):

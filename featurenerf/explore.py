@@ -180,6 +180,7 @@ def cloud(self:Explorer,
 )->Seen: # where (n, 3) in the object frame
     "Points on an object's surface, and their features."
     scene, x = self.scene(look), self.scene(look).points[:n].float()
+    if not len(x): raise ValueError(f'{scene.id} has no points on its surface, as meshes and the embedded shapes have; the view in space needs them, photographs can be matched without')
     make = lambda: Seen(x, unit_features(self.method(feature).point_features(scene, look.view, x).cpu(), f'features of {scene.id}'))
     return self.cache((feature, look.obj, look.view, n), make)
 

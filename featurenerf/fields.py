@@ -171,7 +171,7 @@ def forward(self:FeatureField,
     "Evaluate the field at samples along rays."
     flat = x.flatten(1, 2)
     point = _points(self, flat, d.expand_as(x).flatten(1, 2), cond.cameras)
-    v = self.trunk(point, image_features(flat, cond, self.center)).view(*x.shape[:3], -1)
+    v = self.trunk(point, image_features(flat, cond, self.center)).unflatten(1, x.shape[1:3])
     if self.joint:
         sigma, values = self.joint(v)
         return FieldOut(sigma, dict(values, v_nerf=v))

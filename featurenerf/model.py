@@ -13,7 +13,7 @@ import torch
 from torch import nn, Tensor
 from fastcore.basics import patch
 from huggingface_hub import PyTorchModelHubMixin
-from .devices import fitting_chunk, in_chunks
+from .devices import fitting_chunk, in_chunks, use_bf16
 from .cameras import Cameras, Rays, pixel_rays, project
 from .sampling import box_interval
 from .rendering import FieldOut, Render, render_rays
@@ -39,6 +39,7 @@ class Config:
     background:float=1.            # grey level behind the object: 1 white, 0 black
     category:str=''                # what it was trained on, for the record
     teacher:str=''                 # whose features it learned, for the record
+    image_size:int=0               # height of the pictures it was trained on, pixels; 0: not known. `fit` writes it
     # where paper and authors' code differ: the defaults are the paper's, VARIANTS['official'] the code's
     trunk:str='mlp'                # 'mlp' or 'resnet'
     combine:int=3                  # block of the ResNet trunk before which views are averaged
@@ -102,6 +103,7 @@ def variant(cls:Config,
 )->Config:
     "The paper's or the authors' code's network."
     if name not in VARIANTS: raise ValueError(f'variant is {name!r}, expected one of {list(VARIANTS)}')
+    if odd := set(kwargs) - set(cls.__dataclass_fields__): raise TypeError(f'Config has no {sorted(odd)}, expected some of {list(cls.__dataclass_fields__)}')
     return cls(**{**VARIANTS[name], **kwargs})
 
 # %% ../nbs/10_model.ipynb #10model612d32
@@ -161,6 +163,8 @@ def encode(self:FeatureNeRF,
     if not self.training and (behind := project(cameras, self.box.mean(0).expand(*cameras.shape, 1, 3))[1][..., 0] < 0).any():
         warnings.warn(f"encode: the middle of the model's box lies behind {int(behind.sum())} of {behind.numel()} input cameras, first object and view {behind.nonzero()[0].tolist()}. "
                       'Cameras look along -z of their cam2world: are these OpenCV poses (cameras.to_opengl), or world-to-camera (invert them)?', stacklevel=2)
+    if (own := self.config.image_size) and not self.training and not 2/3 <= images.shape[-2]/own <= 1.5:
+        warnings.warn(f'encode: pictures of {images.shape[-2]} pixels for a model trained on {own}; what it sees is another scale, and quality falls. Resize them', stacklevel=2)
     images, cameras = images.to(_dtype(self)), cameras.to(_dtype(self, torch.float32))
     E = self.encoder(images.flatten(0, 1))
     maps = torch.cat([f.trunk.project(E) for f in (self.field, self.fine) if f], 1)
@@ -183,17 +187,23 @@ def query(self:FeatureNeRF,
     fine:bool=True, # the field of the fine pass, where there are two
     edit=None,      # function that wraps the field, see below
 )->FieldOut: # sigma (B, N); values 'v_nerf', 'rgb', 'coord', 'feature' (B, N, C)
-    "The field at points (Eq. 6, 7)."
+    "The field at points (Eq. 6, 7); without gradients in chunks, so that their number does not matter."
     if x.ndim != 3 or x.shape[-1] != 3: raise ValueError(f'query: x has shape {tuple(x.shape)}, expected (B, N, 3)')
     x, d = x.to(_dtype(self)), d if d is None else d.to(_dtype(self))
     if not (finite := torch.isfinite(x).all(-1)).all():
         b, i = (~finite).nonzero()[0].tolist()
         raise ValueError(f'query: point {i} of object {b} is {x[b, i].tolist()}, expected finite coordinates in the object frame; leave such points out')
     if d is None: d = nn.functional.normalize(x - cond.cameras.position[:, :1], dim=-1)
-    out = _ask(self, cond, fine, edit)(x[:, :, None], d[:, :, None])
-    values = {k: v.squeeze(2) for k, v in out.values.items()}
-    if self.config.heads == 'separate' and self.config.feature_dim: values['feature'] = self.field.feature(values['v_nerf'], d)
-    return FieldOut(out.sigma.squeeze(2), values)
+    ask, parts = _ask(self, cond, fine, edit), []
+    def some(i):
+        out = ask(x[:, i, None], d[:, i, None])
+        values = {k: v.squeeze(2) for k, v in out.values.items()}
+        if self.config.heads == 'separate' and self.config.feature_dim: values['feature'] = self.field.feature(values['v_nerf'], d[:, i])
+        parts.append(FieldOut(out.sigma.squeeze(2), values))
+    if torch.is_grad_enabled() or not x.shape[1]: some(slice(None))
+    else: in_chunks(some, torch.arange(x.shape[1], device=x.device), fitting_chunk(4*len(x)*(6*self.config.hidden + 2*self.config.feature_dim), x.device))
+    if len(parts) == 1: return parts[0]
+    return FieldOut(torch.cat([p.sigma for p in parts], 1), {k: torch.cat([p.values[k] for p in parts], 1) for k in parts[0].values})
 
 # %% ../nbs/10_model.ipynb #10model487258
 @patch
@@ -254,8 +264,9 @@ def render_pixels(self:FeatureNeRF,
     rays:Rays,           # batch (R,) of ONE object
     cond:Cond,           # one encoded object
     names:tuple=None,    # which quantities, or one; None: 'rgb', 'v_nerf' and, where there is one, 'feature'; depth and acc always come
-    chunk:int=None,      # rays at a time; None: what a quarter of the free memory holds
+    chunk:int=None,      # rays at a time; None: see devices.fitting_chunk
     edit=None,           # function that wraps the field
+    amp:str='off',       # 'bf16': bfloat16 products; 'auto': where they are native; 'off': as exact as the parameters
 )->dict: # names, 'depth' and 'acc', each (R, C) or (R,)
     "Render rays of one object without gradients, in chunks that become smaller when memory runs out, skipping rays that miss the box."
     if len(cond) != 1: raise ValueError(f'render_pixels: cond holds {len(cond)} objects, expected 1; index it, cond[i:i+1]')
@@ -268,10 +279,11 @@ def render_pixels(self:FeatureNeRF,
     out = {k: rays.origins.new_zeros(len(rays), dims[k]) for k in names}
     out |= {k: rays.origins.new_zeros(len(rays)) for k in ('depth', 'acc')}
     if 'rgb' in out: out['rgb'] += self.config.background
+    device = rays.origins.device
     def some(i):
-        r = self.render(rays[i].reshape(1, -1), cond, edit=edit)
+        with torch.autocast(device.type, torch.bfloat16, enabled=use_bf16(amp, device)): r = self.render(rays[i].reshape(1, -1), cond, edit=edit)
         for k in out: out[k][i] = (r.values[k] if k in names else getattr(r, k))[0].to(out[k].dtype)
-    in_chunks(some, hit, chunk or fitting_chunk(self._bytes_a_ray(), rays.origins.device))
+    in_chunks(some, hit, chunk or fitting_chunk(self._bytes_a_ray(), device))
     return out
 
 # %% ../nbs/10_model.ipynb #ade1a601
@@ -280,7 +292,7 @@ def render_image(self:FeatureNeRF,
     camera:Cameras,   # one camera, batch ()
     cond:Cond,        # one encoded object
     names:tuple=None, # which quantities, see render_pixels
-    **kwargs,         # chunk, edit
+    **kwargs,         # chunk, edit, amp
 )->dict: # each (H, W, C) or (H, W)
     "Render whole maps from any viewpoint."
     if camera.shape.numel() != 1: raise ValueError(f'render_image: cameras of batch {tuple(camera.shape)}, expected one; index them, cameras[i]')
@@ -295,6 +307,8 @@ def _from_pretrained(cls:FeatureNeRF, *, model_id, revision=None, cache_dir=None
     from huggingface_hub import hf_hub_download
     from safetensors.torch import load_file
     folder = Path(model_id)
+    if (folder/'checkpoint.safetensors').is_file() and not (folder/'model.safetensors').is_file():
+        raise FileNotFoundError(f'{model_id} holds the checkpoint of a run that is not finished; start the run again to finish it, or look at it as it is: featurenerf.training.unfinished(folder)')
     if config is None: raise FileNotFoundError(f'{model_id}: no config.json; expected a folder or hub id written by save_pretrained')
     path = folder/'model.safetensors' if folder.is_dir() else Path(hf_hub_download(model_id, 'model.safetensors',
         revision=revision, cache_dir=cache_dir, force_download=force_download, local_files_only=local_files_only, token=token))

@@ -30,13 +30,13 @@ def find_meshes(
 )->tuple: # {id: path relative to the folder}, layout: 'files', 'shapenet_v1' or 'shapenet_v2'
     "The meshes of a folder, by the names of their objects."
     folder = Path(folder)
-    if not folder.is_dir(): raise FileNotFoundError(f"{folder} does not exist; expected a folder of meshes ({', '.join(MESH_FORMATS)}) or a synset of ShapeNet")
+    if not folder.is_dir(): raise FileNotFoundError(f"{folder.resolve()} does not exist; expected a folder of meshes ({', '.join(MESH_FORMATS)}) or a synset of ShapeNet")
     files = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in MESH_FORMATS and not p.name.startswith('.'))
     if files: return _name_objects(files), 'files'
     ids = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith('.'))
     for layout, name in (('shapenet_v2', 'models/model_normalized.obj'), ('shapenet_v1', 'model.obj')):
         if any((folder/i/name).is_file() for i in ids): return {i: f'{i}/{name}' for i in ids}, layout
-    raise FileNotFoundError(f"{folder} holds no meshes; expected files ending in {', '.join(MESH_FORMATS)}, <id>/model.obj (ShapeNet v1) or "
+    raise FileNotFoundError(f"{folder.resolve()} holds no meshes; expected files ending in {', '.join(MESH_FORMATS)}, <id>/model.obj (ShapeNet v1) or "
                             '<id>/models/model_normalized.obj (v2)')
 
 # %% ../nbs/09b_render_set.ipynb #07d78e51

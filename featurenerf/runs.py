@@ -196,6 +196,7 @@ def train_model(
     team = Team(device)
     device = team.device or _device()
     bank = view_bank(scenes, device, config.background, unreadable=unreadable)
+    config.image_size = bank.H                                          # as fit does, but the record comes first
     record = dict(train=asdict(cfg), model=asdict(config), data=scenes.name, teacher=teacher.revision if teacher else '', scenes=bank.ids, pixels=bank.fingerprint())
     record = json.loads(json.dumps(record))
     if old := _finished(folder/'history.json', record): return FeatureNeRF.from_pretrained(folder).to(device), old['history']

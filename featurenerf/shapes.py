@@ -11,6 +11,7 @@ import hashlib
 import importlib
 from dataclasses import replace
 import numpy as np
+from .devices import KILLED, in_processes
 from .cameras import fixed_cameras, hemisphere_cameras
 from .meshes import Mesh, Scene, SceneSet, render_views
 
@@ -92,16 +93,14 @@ def shapes(
     if not todo:
         raise ValueError(f"shapes: n_objects={n_objects} leaves no object for split={split!r}; "
             "ask for at least 10 (7 train, 1 val, 2 test).")
-    jobs = [(category, i, split, n_views, size, seed) for i in todo]
-    return SceneSet(list(_bar(_map(_render_shape, jobs, n_jobs if len(jobs)*n_views > 1500 else 1), len(jobs),
-        f'{category} {split}', progress)),
-                    SHAPES_NAME, category, split)
+    jobs = [(category, i, split, n_views, size if isinstance(size, int) else tuple(size), seed) for i in todo]
+    if len(jobs)*n_views <= 1500: n_jobs = 1             # starting processes takes seconds
+    made = dict(_bar(in_processes(_render_shape, jobs, n_jobs, _too_large), len(jobs), f'{category} {split}', progress))
+    return SceneSet([made[j] for j in jobs], SHAPES_NAME, category, split)
 
 def _bar(it, n, title, show):
     from tqdm.auto import tqdm
     return tqdm(it, total=n, desc=title, leave=False, disable=not show or n < 30)
 
-def _map(f, jobs, n_jobs): # in order, lazily; starting processes takes seconds, so small sets do without
-    if n_jobs == 1: return (f(*j) for j in jobs)
-    from joblib import Parallel, delayed
-    return Parallel(n_jobs, return_as='generator', batch_size=4)(delayed(f)(*j) for j in jobs)
+def _too_large(category, index, split, n_views, size, seed):
+    raise MemoryError(f'{category} {index} of {split}, {n_views} views of {size} pixels: {KILLED}; ask for fewer or smaller views, or fewer processes (n_jobs)')

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['readable', 'readable_only', 'ViewBank', 'StreamBank', 'view_bank', 'FeatureBank', 'fill_cache', 'TrainConfig',
            'sample_batch', 'batch_losses', 'previous_checkpoint', 'save_checkpoint', 'load_checkpoint', 'with_room',
-           'learning_rate', 'fit']
+           'learning_rate', 'unfinished', 'fit']
 
 # %% ../nbs/11_training.ipynb #11training62074b
 import copy, errno, json, math, os, signal, threading, time, warnings, zlib
@@ -291,6 +291,7 @@ class TrainConfig:
     ):
         "How the paper or the authors' code trains."
         if name not in VARIANTS: raise ValueError(f'variant is {name!r}, expected one of {list(VARIANTS)}')
+        if odd := set(kwargs) - set(cls.__dataclass_fields__): raise TypeError(f'TrainConfig has no {sorted(odd)}, expected some of {list(cls.__dataclass_fields__)}')
         official = dict(coord_per='ray', both_passes=True, box_steps=100_000, soft_mask=False) if name == 'official' else {}
         return cls(**{**official, **kwargs})
 
@@ -480,13 +481,21 @@ def _backward(model, whole, bank, features, cfg, step, bf16, hits, pieces, first
 # %% ../nbs/11_training.ipynb #11training7845e2
 def _batch_norm(model): return any(m.training and isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
 
+def _check_box(model, seen, hit):
+    "Say so if rays (B, R) that see an object miss the model's box."
+    past = ((seen & ~hit).sum()/seen.sum().clamp(min=1)).item()
+    if past > .02: warnings.warn(f"{past:.0%} of the objects' pixels look past the model's box {model.box.tolist()}, and nothing can be learned there; "
+                                 "give Config the box of the data, box=scenes.box.tolist(), and look at the units of the cameras if it seems right")
+
 def _step(model, opt, bank, features, cfg, step, bf16, team=None, pieces=None):
     "One optimiser step; returns its losses as numbers. `pieces` [how many] grows when memory runs out."
     team, pieces, n = team or Team(bank.device), pieces or [1], min(cfg.objects, bank.n_objects)
     for group in opt.param_groups: group['lr'] = learning_rate(step, cfg)
     first, end = team.share(n)
     whole = sample_batch(bank, cfg, step, model.config.pixel_center, (first, end))
-    hits = model.hits(whole['rays']).sum().float()
+    hit = model.hits(whole['rays'])
+    if step == 0: _check_box(model, whole['alpha'] > .5, hit)
+    hits = hit.sum().float()
     team.mean_(hits)
     while True:
         opt.zero_grad(set_to_none=True)
@@ -546,6 +555,21 @@ def _resume(path, model, opt, cfg, about):
     _fill(there[0], model, opt, *rest)                              # nothing is filled before it is known to belong
     return info['step'], info['history'], info.get('window', [])
 
+# %% ../nbs/11_training.ipynb #501bd4cb
+def unfinished(
+    folder, # of a run: the out_dir of fit, or the sub-folder that train_model made
+)->FeatureNeRF: # in evaluation mode
+    "The model of a run as its newest whole checkpoint has it; the run is not touched."
+    path = Path(folder)/'checkpoint.safetensors'
+    there = [p for p in (path, previous_checkpoint(path)) if p.exists()]
+    if not there: raise FileNotFoundError(f'{path} does not exist; expected the folder of a run that has saved a checkpoint')
+    try: info, tensors = _open_checkpoint(there[0])
+    except ValueError:
+        if len(there) == 1: raise
+        info, tensors = _open_checkpoint(there[1])
+    model = FeatureNeRF(Config(**info['about']['model']), load_encoder=False)
+    return model.load_checked({k[6:]: v for k, v in tensors.items() if k.startswith('model.')}, str(path)).eval()
+
 # %% ../nbs/11_training.ipynb #11trainingbf1ef4
 def fit(
     model:FeatureNeRF,      # trained in place
@@ -572,6 +596,7 @@ def fit(
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path.with_suffix('.tmp'), 'wb') as f: f.write(b'0')
         path.with_suffix('.tmp').unlink()
+    model.config.image_size = bank.H
     about = dict(model=asdict(model.config), teacher=teacher.revision if features else '', scenes=bank.ids, pixels=bank.fingerprint())
     about = json.loads(json.dumps(about))
     start, history, window = _resume(path, model, opt, cfg, about) if path and resume else (0, [], [])

@@ -10,19 +10,20 @@ SHARED = os.environ.get('FEATURENERF_SHARED')
 
 def papermill(out, expect=0, **params):
     cmd = [str(BIN/'papermill'), '--cwd', 'nbs', 'nbs/train_chair.ipynb', str(out/'train_chair.ipynb'), '-p', 'preset', 'smoke', '-p', 'out_dir', str(out)]
-    for k, v in params.items(): cmd += ['-p', k, str(v)]
+    for k, v in params.items(): cmd += ['-y', json.dumps({k: v})] if isinstance(v, dict) else ['-p', k, str(v)]
     run = subprocess.run(cmd, cwd=ROOT, capture_output=True, text=True, env={k: v for k, v in os.environ.items() if k != 'MPLBACKEND'} | dict(OMP_NUM_THREADS='1'))
     assert (run.returncode == 0) == (expect == 0), run.stderr[-3000:]
     return run.stderr
 
 
+OPTIONS = dict(train_options=dict(steps=28, clip=.5), model_options=dict(hidden=24))
 same_worker = pytest.mark.xdist_group('chair')  # these share one run
 
 
 @pytest.fixture(scope='module')
 def chair(tmp_path_factory):
     out = tmp_path_factory.mktemp('chair')
-    papermill(out)
+    papermill(out, **OPTIONS)
     return out
 
 
@@ -31,6 +32,9 @@ def test_main_job_writes_what_it_promises(chair):
     m = json.loads((chair/'metrics.json').read_text())
     assert {'command', 'parameters', 'data', 'preset', 'commit', 'hardware', 'seconds', 'results', 'differences'} <= set(m)
     assert m['parameters']['seed'] == 0 and m['parameters']['preset'] == 'smoke' and m['hardware']['torch']
+    assert all(m['parameters'][k] == v and f'-y "{k}: {v}"' in m['command'] for k, v in OPTIONS.items()) and m['history']['featurenerf']['step'] == 28
+    run = json.loads((chair/'featurenerf'/'history.json').read_text())['run']
+    assert run['train']['clip'] == .5 and run['model']['hidden'] == 24 and run['model']['image_size'] == 32
     scores = m['results']['metrics']
     assert {'teacher', 'NeRF feature', 'FeatureNeRF', 'FeatureNeRF, output v'} <= set(scores)
     for column in ('2D same mIoU', '2D different mIoU', '3D mIoU', '2D same kp@2.5', '3D kp@0.1'):
@@ -58,7 +62,7 @@ def test_model_loads_in_a_fresh_process_and_readme_code_runs(chair):
 def test_running_again_loads_and_gives_the_same_numbers(chair):
     before = json.loads((chair/'metrics.json').read_text())
     stamp = (chair/'featurenerf'/'model.safetensors').stat().st_mtime_ns
-    papermill(chair)
+    papermill(chair, **OPTIONS)
     after = json.loads((chair/'metrics.json').read_text())
     assert (chair/'featurenerf'/'model.safetensors').stat().st_mtime_ns == stamp
     assert after['results']['metrics'] == before['results']['metrics']
@@ -69,7 +73,9 @@ def test_running_again_loads_and_gives_the_same_numbers(chair):
     (dict(category='chiar'), 'did you mean chair'),
     (dict(teacher='dino_vits9'), 'unknown name'),
     (dict(data='/no/such/folder'), 'does not exist'),
-], ids=['preset', 'category', 'teacher', 'data'])
+    (dict(train_options=dict(stepz=3)), "TrainConfig has no ['stepz']"),
+    (dict(model_options=dict(width=3)), "Config has no ['width']"),
+], ids=['preset', 'category', 'teacher', 'data', 'train_options', 'model_options'])
 def test_bad_parameters_are_one_clear_error(tmp_path, params, message):
     assert message in papermill(tmp_path, expect=1, **params)
 
