@@ -196,12 +196,12 @@ def query(self:FeatureNeRF,
     if d is None: d = nn.functional.normalize(x - cond.cameras.position[:, :1], dim=-1)
     ask, parts = _ask(self, cond, fine, edit), []
     def some(i):
-        out = ask(x[:, i, None], d[:, i, None])
+        out = ask(x[:, i][:, :, None], d[:, i][:, :, None])
         values = {k: v.squeeze(2) for k, v in out.values.items()}
         if self.config.heads == 'separate' and self.config.feature_dim: values['feature'] = self.field.feature(values['v_nerf'], d[:, i])
         parts.append(FieldOut(out.sigma.squeeze(2), values))
     if torch.is_grad_enabled() or not x.shape[1]: some(slice(None))
-    else: in_chunks(some, torch.arange(x.shape[1], device=x.device), fitting_chunk(4*len(x)*(6*self.config.hidden + 2*self.config.feature_dim), x.device))
+    else: in_chunks(lambda i: some(slice(int(i[0]), int(i[-1]) + 1)), torch.arange(x.shape[1]), fitting_chunk(4*len(x)*(6*self.config.hidden + 2*self.config.feature_dim), x.device))
     if len(parts) == 1: return parts[0]
     return FieldOut(torch.cat([p.sigma for p in parts], 1), {k: torch.cat([p.values[k] for p in parts], 1) for k in parts[0].values})
 
