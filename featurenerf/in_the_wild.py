@@ -158,10 +158,12 @@ def reconstruct(
     elevation:float=None, # degrees above the horizon; None: guessed with a gallery, else ELEVATION
     gallery:Gallery=None, # outlines of the category
     mask=None, cut=None,  # see cut_out
-    size:int=64, fill:float=.6, # see model_input
+    size:int=None,       # pixels of the side; None: as many as the model was trained on, 64 if it does not say
+    fill:float=.6,       # see model_input
     **camera,           # radius and fov of sphere_cameras, if the model was trained with others
 )->Found:
     "One photograph -> an encoded object that can be rendered, queried and matched."
+    size = (model.config.image_size or 64) if size is None else size
     rgba = model_input(cut_out(path, mask, cut), size, fill, path)
     a, e = guess_view(rgba[3], gallery) if gallery else (AZIMUTH, ELEVATION)
     a, e = float(a if azimuth is None else azimuth), float(e if elevation is None else elevation)
