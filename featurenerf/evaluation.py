@@ -247,8 +247,8 @@ class TeacherMethod:
 # %% ../nbs/14_evaluation.ipynb #14evaluation28bdfe
 class _Renderer:
     "Encodes and renders with one model for several methods; remembers the last codes and renderings."
-    def __init__(self, model, chunk):
-        self.model, self.chunk, self.names = model, chunk, []
+    def __init__(self, model):
+        self.model, self.names = model, []
         self.background = (model.config.background,) * 3         # the grey it was trained on
         self.conds, self.renders = _Cache(0.25), _Cache(0.25)
 
@@ -269,7 +269,7 @@ class _Renderer:
     def render(self, scene, view, uv, source_view):
         rays = self.model.rays(scene.cameras[view].to(_device(self.model)), uv.to(_device(self.model)))
         cond = lambda: self.cond(scene, source_view)
-        make = lambda: self._run(lambda m: m.render_pixels(rays, cond(), tuple(self.names), self.chunk))
+        make = lambda: self._run(lambda m: m.render_pixels(rays, cond(), tuple(self.names)))
         key = *_key(scene, view), source_view, uv.cpu().numpy().tobytes(), self._version(), *self.names
         return self.renders(key, make)
 
@@ -280,10 +280,9 @@ class FieldMethod:
     def __init__(self,
         model,                # FeatureNeRF
         feature:str='v_nerf', # which of its quantities: 'v_nerf' or 'feature'
-        chunk:int=4096,       # rays or points at a time
         share=None,           # another FieldMethod of the same model, to render once for both
     ):
-        self.feature, self._renderer = feature, share._renderer if share else _Renderer(model, chunk)
+        self.feature, self._renderer = feature, share._renderer if share else _Renderer(model)
         if self._renderer.model is not model: raise ValueError('share belongs to another model: leave it out')
         self._renderer.names.append(feature)
 
@@ -293,16 +292,15 @@ class FieldMethod:
     def point_features(self, scene, view, x):
         r = self._renderer
         cond, x = r.cond(scene, view), x[None].to(_device(r.model))
-        return r._run(lambda m: torch.cat([m.query(p, cond).values[self.feature][0] for p in x.split(r.chunk, 1)]))
+        return r._run(lambda m: m.query(x, cond).values[self.feature][0])
 
 def field_methods(
     model, # FeatureNeRF
     features=('v_nerf', 'feature'), # its quantities; all come from one rendering
-    **kwargs, # chunk
 )->dict: # name -> FieldMethod
     "Methods of one model that share its renderings."
     out = {}
-    for f in features: out[f] = FieldMethod(model, f, share=next(iter(out.values()), None), **kwargs)
+    for f in features: out[f] = FieldMethod(model, f, share=next(iter(out.values()), None))
     return out
 
 # %% ../nbs/14_evaluation.ipynb #e8405299
@@ -750,7 +748,6 @@ def novel_view_quality(
     scenes,           # SceneSet of test objects of one category
     n_pairs:int=100,  # source and target views of one object
     seed:int=0,       # of the pairs
-    chunk:int=4096,   # rays at a time
     progress:bool=True, # show a bar with the time left
     background='white', # images are compared on: 'white' or 'black', whatever the models were trained on
     perceptual=None,  # function of two images (3, H, W), such as metrics.lpips: adds the column 'image LPIPS', lower is better
@@ -761,7 +758,7 @@ def novel_view_quality(
     if background not in ('white', 'black'): raise ValueError(f"background is {background!r}, expected 'white' or 'black'")
     metrics = dict(PSNR=psnr, SSIM=ssim) | ({'LPIPS': perceptual} if perceptual else {})
     pairs, (total, same) = make_pairs(scenes, n_pairs, 'novel', seed), _image_baselines(scenes, background)
-    renderers, scores = {m: _Renderer(f, chunk) for m, f in models.items()}, {}
+    renderers, scores = {m: _Renderer(f) for m, f in models.items()}, {}
     for r in renderers.values(): r.names.append('rgb')
     for i, v, _, w in tqdm(pairs, desc='novel views', unit='view', disable=not progress):
         s, (V, S) = scenes[i], (len(total), len(scenes))
@@ -780,6 +777,6 @@ def novel_view_quality(
 def image(self:_Renderer, scene, view, source_view, background):
     "The view (3, H, W) rendered from the image of the source view, on 'white' or 'black'."
     camera = scene.cameras[view].to(_device(self.model))
-    out = self._run(lambda m: m.render_image(camera, self.cond(scene, source_view), ('rgb',), chunk=self.chunk))
+    out = self._run(lambda m: m.render_image(camera, self.cond(scene, source_view), ('rgb',)))
     rgb = out['rgb'] + (1 - out['acc'][..., None]) * ((background == 'white') - self.model.config.background)
     return rgb.permute(2, 0, 1).clamp(0, 1).cpu()

@@ -89,13 +89,12 @@ def one_shot_iou(
     tasks=tuple(TASKS), # which tasks, if pairs are drawn here
     name:str='SemanticNeRF*', # of the method in tables
     ridge:float=1e-3,  # see `fit_part_head`
-    chunk:int=4096,    # rays or points at a time
     cache_gb:float=1., # bound for the features that are kept
     progress:bool=True, # show a bar with the time left
 )->Results: # column 'mIoU' of each task; join it with others by |
     "One-shot part segmentation on the pairs of the transfer tasks (Table 1)."
     from tqdm.auto import tqdm
-    method, cache, heads = FieldMethod(model, 'v_nerf', chunk), _Cache(cache_gb), {}
+    method, cache, heads = FieldMethod(model, 'v_nerf'), _Cache(cache_gb), {}
     ids, P = np.array([s.id for s in scenes]), len(scenes[0].part_names)
     out = Results(getattr(scenes, 'name', 'unnamed'), scenes[0].category, {name: {}}, {})
     for p in _draw(scenes, pairs, seed, tasks):                    # all drawn before anything is computed

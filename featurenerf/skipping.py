@@ -16,7 +16,6 @@ def density_grid(
     model,        # FeatureNeRF
     cond,         # B encoded objects
     n:int=32,     # cells along each edge of the box
-    chunk:int=4096, # points at a time
 )->Tensor: # (B, n+1, n+1, n+1) density at the cells' corners, per object unit; axes x, y, z
     "What a model says about an object's box, on a coarse grid."
     if n < 1: raise ValueError(f'density_grid: n={n}, expected at least 1')
@@ -24,8 +23,7 @@ def density_grid(
     axes = [torch.linspace(a, b, n + 1, device=lo.device) for a, b in zip(lo.tolist(), hi.tolist())]
     x = torch.stack(torch.meshgrid(*axes, indexing='ij'), -1).view(1, -1, 3).expand(len(cond), -1, -1)
     both = (True, False) if model.fine else (True,)      # where each pass has its own field, both must find a place empty
-    ask = lambda p: torch.stack([model.query(p, cond, fine=f).sigma for f in both]).amax(0)
-    return torch.cat([ask(p) for p in x.split(chunk, 1)], 1).view(-1, n + 1, n + 1, n + 1)
+    return torch.stack([model.query(x, cond, fine=f).sigma for f in both]).amax(0).view(-1, n + 1, n + 1, n + 1)
 
 # %% ../nbs/10a_skipping.ipynb #10askip010
 def occupied_cells(
